@@ -1,0 +1,1 @@
+"""Kerf over HTTP."""

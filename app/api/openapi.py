@@ -1,0 +1,46 @@
+"""The OpenAPI document: what FastAPI writes, with Kerf's preface and its one form of error."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from app.api.problems import Problem
+
+DESCRIPTION = """
+Splitting-as-a-service. Upload an ONNX model once (`POST /models`); then post the device's current
+FLOPS and the link's current bandwidth (`POST /split`) and get the provably optimal division of the
+model between the device and the server.
+
+Try it here: upload a model below, copy its `id` into the body of `POST /split`, and execute. After
+`make demo` (or `kerf demo --url` this service) the examples run as they are.
+
+Units stand in names: `_s` seconds, `_bytes` bytes, `_bits_per_s` bits per second, `_flops` FLOPs
+(a count; 1 multiply-accumulate = 2 FLOPs), `_flops_per_s` FLOPS (a rate). Every error is
+`application/problem+json` (RFC 9457); every answer carries `X-Request-Id`.
+"""
+
+
+def install_openapi(app: FastAPI) -> None:
+    """Let the application answer with Kerf's document, made once."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _build(app)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _build(app: FastAPI) -> dict[str, Any]:
+    schema = get_openapi(
+        title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes
+    )
+    components = schema["components"]["schemas"]
+    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    components.update(problem.pop("$defs"))
+    components["Problem"] = problem
+    # FastAPI's own form of validation errors is never answered.
+    for name in ("HTTPValidationError", "ValidationError"):
+        components.pop(name, None)
+    return schema

@@ -1,0 +1,1 @@
+"""One router per subject: an endpoint parses, calls one service method, returns."""

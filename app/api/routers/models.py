@@ -1,0 +1,174 @@
+"""`/models`: upload, list, show, graph, delete."""
+
+import json
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, File, Form, Path, Response, UploadFile
+from fastapi.responses import JSONResponse
+
+from app.api.dependencies import GraphQueryDep, NoQueryDep, PageQueryDep, ServicesDep
+from app.api.examples import DEMO_MODEL_ID
+from app.api.problems import problem_responses
+from app.api.schemas import GraphOut, ModelOut, ModelPage
+from app.errors import BadBindingError
+from app.services.graphs import graphml, node_link
+from app.services.models import graph_of
+from app.store.models import ModelRow
+
+router = APIRouter(tags=["models"])
+
+ModelId = Annotated[
+    str, Path(description="Id of an uploaded model.", max_length=64, examples=[DEMO_MODEL_ID])
+]
+
+
+@router.post(
+    "/models",
+    status_code=201,
+    summary="Upload a model",
+    response_model=ModelOut,
+    responses={
+        200: {"model": ModelOut, "description": "The same content and dims were there already."},
+        201: {
+            "description": "Registered.",
+            "headers": {"Location": {"schema": {"type": "string"}, "description": "Its path."}},
+        },
+        **problem_responses(422),
+    },
+)
+async def upload_model(
+    services: ServicesDep,
+    _query: NoQueryDep,
+    file: Annotated[
+        UploadFile, File(description="The .onnx file; weights in external data may be absent.")
+    ],
+    name: Annotated[
+        str | None,
+        Form(
+            description="Name for people; the file's name if left out.",
+            max_length=200,
+            examples=["mobilenet_v2"],
+        ),
+    ] = None,
+    dims: Annotated[
+        str | None,
+        Form(
+            description="JSON object from symbolic dimension to integer. A symbolic first axis "
+            "that it leaves out is the batch, bound to 1; every other one must be bound.",
+            examples=['{"batch": 1}'],
+        ),
+    ] = None,
+    model_batch: Annotated[
+        int | None,
+        Form(
+            description="How many samples the bound shapes hold; the first axis of the first "
+            "input if left out.",
+            ge=1,
+            le=2**31,
+            examples=[1],
+        ),
+    ] = None,
+) -> Response:
+    """Keep a costed DAG of an ONNX model. Weights are not kept."""
+    data = await file.read()
+    registration = await to_thread.run_sync(
+        services.models.register,
+        data,
+        name or _stem(file.filename),
+        _parse_dims(dims),
+        model_batch,
+    )
+    status = 201 if registration.is_new else 200
+    headers = {"Location": f"/models/{registration.model.id}"}
+    return JSONResponse(_summary(registration.model), status, headers)
+
+
+@router.get(
+    "/models",
+    summary="List models, newest first",
+    response_model=ModelPage,
+    responses=problem_responses(422),
+)
+async def list_models(services: ServicesDep, query: PageQueryDep) -> Response:
+    """A page of models."""
+    page = await to_thread.run_sync(services.models.page, query.limit, query.cursor)
+    items = [_summary(ModelRow(**row)) for row in page.items]
+    return JSONResponse({"items": items, "next_cursor": page.next_cursor})
+
+
+@router.get(
+    "/models/{model_id}",
+    summary="Show a model",
+    response_model=ModelOut,
+    responses=problem_responses(404, 422),
+)
+async def get_model(services: ServicesDep, _query: NoQueryDep, model_id: ModelId) -> Response:
+    """What Kerf knows of a model."""
+    return JSONResponse(_summary(await to_thread.run_sync(services.models.get, model_id)))
+
+
+@router.delete(
+    "/models/{model_id}",
+    summary="Delete a model and its results",
+    status_code=204,
+    responses=problem_responses(404, 422),
+)
+async def delete_model(services: ServicesDep, _query: NoQueryDep, model_id: ModelId) -> Response:
+    """Forget a model, and every stored result of it."""
+    await to_thread.run_sync(services.models.remove, model_id)
+    return Response(status_code=204)
+
+
+@router.get(
+    "/models/{model_id}/graph",
+    summary="Show the costed DAG of a model",
+    response_model=GraphOut,
+    responses={
+        200: {
+            "content": {
+                "application/graphml+xml": {"schema": {"type": "string"}},
+            },
+            "description": "The costed DAG.",
+        },
+        **problem_responses(404, 422),
+    },
+)
+async def get_graph(services: ServicesDep, query: GraphQueryDep, model_id: ModelId) -> Response:
+    """What was understood of a model: operators, tensors and parameters with their costs."""
+    model = await to_thread.run_sync(services.prepared.load, model_id)
+    if query.format == "graphml":
+        text = await to_thread.run_sync(graphml, model.dag)
+        return Response(text, media_type="application/graphml+xml")
+    build = node_link if query.format == "node-link" else graph_of
+    return JSONResponse(await to_thread.run_sync(build, model.dag))
+
+
+def _summary(row: ModelRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "sha256": row.sha256,
+        "created_at": row.created_at.isoformat(),
+        **row.summary,
+    }
+
+
+def _stem(filename: str | None) -> str | None:
+    stem = (filename or "").replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".onnx")
+    return stem[:200] or None
+
+
+def _parse_dims(text: str | None) -> dict[str, int]:
+    if text is None or not text.strip():
+        return {}
+    try:
+        dims = json.loads(text)
+    except ValueError as error:
+        raise BadBindingError(f"dims is not JSON: {error}", loc=("body", "dims")) from error
+    if not isinstance(dims, dict) or not all(type(value) is int for value in dims.values()):
+        raise BadBindingError(
+            'dims is a JSON object from symbolic dimension to integer, such as {"sequence": 128}',
+            loc=("body", "dims"),
+        )
+    return dims

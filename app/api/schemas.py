@@ -1,0 +1,356 @@
+"""Bodies of requests and answers: what the OpenAPI document says of each field."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.examples import DEMO_MODEL_ID, MODEL, SPLIT_ANSWER, SPLIT_REQUEST
+
+Rate = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class _Request(BaseModel):
+    """Unknown fields, text for numbers, NaN and infinities are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+
+class DeviceIn(_Request):
+    """The weak side."""
+
+    flops_per_s: Rate = Field(
+        description="Sustained forward speed of the device, in FLOPs per second "
+        "(1 multiply-accumulate = 2 FLOPs).",
+        examples=[1.33e12],
+    )
+
+
+class ServerIn(_Request):
+    """The strong side."""
+
+    flops_per_s: Rate = Field(
+        description="Sustained forward speed of the server, in FLOPs per second.",
+        examples=[3.87e13],
+    )
+
+
+class LinkIn(_Request):
+    """The link between them, as it is now."""
+
+    uplink_bits_per_s: Rate = Field(
+        description="Bandwidth from device to server, in bits per second.", examples=[2e7]
+    )
+    downlink_bits_per_s: Rate = Field(
+        description="Bandwidth from server to device, in bits per second.", examples=[1e8]
+    )
+    round_trip_s: Seconds = Field(
+        default=0.0,
+        description="Round-trip time, in seconds; paid once per iteration if any node runs on "
+        "the server.",
+        examples=[0.01],
+    )
+
+
+class ConstraintsIn(_Request):
+    """What every acceptable cut must satisfy."""
+
+    pin_device: list[str] = Field(
+        default_factory=list,
+        max_length=10_000,
+        description="Names of nodes that must run on the device, with all that they depend on.",
+        examples=[["node_conv2d"]],
+    )
+    pin_server: list[str] = Field(
+        default_factory=list,
+        max_length=10_000,
+        description="Names of nodes that must run on the server, with all that depends on them.",
+        examples=[[]],
+    )
+    keep_inputs_on_device: bool = Field(
+        default=False,
+        description="Privacy: no graph input may cross the link raw.",
+        examples=[True],
+    )
+
+
+class SplitIn(_Request):
+    """One situation to find the best cut for."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [SPLIT_REQUEST]})
+
+    model_id: str = Field(description="Id of an uploaded model.", examples=[DEMO_MODEL_ID])
+    device: DeviceIn = Field(description="The weak side.")
+    server: ServerIn = Field(description="The strong side.")
+    link: LinkIn = Field(description="The link between them, as it is now.")
+    mode: Literal["training", "inference"] = Field(
+        default="training",
+        description="`training`: split learning, labels and loss on the server; `inference`: one "
+        "forward pass.",
+        examples=["training"],
+    )
+    batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=2**31,
+        description="Samples per batch; the batch that the model was bound to if left out.",
+        examples=[32],
+    )
+    local_iterations: int = Field(
+        default=1,
+        ge=1,
+        le=2**31,
+        description="Training only: batches per round, between two transfers of the device-side "
+        "model.",
+        examples=[10],
+    )
+    backward_ratio: float = Field(
+        default=2.0,
+        ge=0,
+        description="Training only: backward FLOPs over forward FLOPs.",
+        examples=[2.0],
+    )
+    objective: Literal["delay"] = Field(
+        default="delay", description="What to minimise: the total delay.", examples=["delay"]
+    )
+    constraints: ConstraintsIn = Field(
+        default_factory=ConstraintsIn, description="What every acceptable cut must satisfy."
+    )
+    method: Literal["auto", "general"] = Field(
+        default="auto",
+        description="How to find the cut; every method gives the same optimum. `general`: minimum "
+        "s-t cut on the whole DAG, with a certificate. `auto` is the fastest that applies.",
+        examples=["auto"],
+    )
+    store: bool = Field(
+        default=True,
+        description="Keep the result, to be read again under `/splits`.",
+        examples=[True],
+    )
+
+
+class TensorOut(BaseModel):
+    """A tensor."""
+
+    name: str = Field(description="Name in the model.", examples=["pixel_values"])
+    shape: list[int] = Field(
+        description="Extents for the bound batch.", examples=[[1, 3, 224, 224]]
+    )
+    dtype: str = Field(description="Element type.", examples=["float32"])
+    bytes: int = Field(description="Size in bytes for the bound batch.", examples=[602112])
+
+
+class ModelOut(BaseModel):
+    """What Kerf knows of a model."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [MODEL]})
+
+    id: str = Field(
+        description="Id of the model: the same content, dimensions and batch have the same id.",
+        examples=[DEMO_MODEL_ID],
+    )
+    name: str = Field(description="Name given at upload.", examples=["mobilenet_v2"])
+    sha256: str = Field(
+        description="SHA-256 of the uploaded file, hexadecimal.", examples=[MODEL["sha256"]]
+    )
+    created_at: datetime = Field(
+        description="When it was uploaded, UTC.", examples=["2026-01-31T12:00:00Z"]
+    )
+    ir_version: int = Field(description="ONNX IR version of the file.", examples=[10])
+    opsets: dict[str, int] = Field(
+        description="Operator set version by domain.", examples=[{"ai.onnx": 20}]
+    )
+    nodes: int = Field(description="Operators that run in each pass.", examples=[100])
+    tensors: int = Field(description="Tensors that nodes exchange.", examples=[101])
+    flops: int = Field(
+        description="Forward FLOPs for the bound batch (1 multiply-accumulate = 2 FLOPs).",
+        examples=[608000000],
+    )
+    parameter_bytes: int = Field(
+        description="Bytes of all distinct parameters.", examples=[13950000]
+    )
+    model_batch: int = Field(
+        description="Samples that the bound shapes hold; `batch_size` scales from it.", examples=[1]
+    )
+    bound_dims: dict[str, int] = Field(
+        description="What each symbolic dimension was bound to.", examples=[{"batch": 1}]
+    )
+    inputs: list[TensorOut] = Field(description="Graph inputs, which exist on the device.")
+    outputs: list[TensorOut] = Field(description="Graph outputs.")
+    blocks: int = Field(
+        description="Parts of the DAG between single connecting tensors.", examples=[50]
+    )
+    warnings: list[str] = Field(
+        description="What was approximated, and how much of the FLOPs it touches.", examples=[[]]
+    )
+
+
+class QuantitiesOut(BaseModel):
+    """What a cut uses, for one batch of `model_batch` samples, forward."""
+
+    device_flops: float = Field(description="FLOPs on the device.", examples=[2.1e8])
+    server_flops: float = Field(description="FLOPs on the server.", examples=[4e8])
+    uplink_bytes: int = Field(
+        description="Bytes of all tensors that cross, each once.", examples=[50176]
+    )
+    gradient_bytes: int = Field(
+        description="Bytes of those that return a gradient in training.", examples=[50176]
+    )
+    result_bytes: int = Field(
+        description="Bytes of graph outputs made on the server.", examples=[4000]
+    )
+    device_parameter_bytes: int = Field(
+        description="Bytes of the distinct parameters that device nodes use.", examples=[950000]
+    )
+    device_activation_bytes: int = Field(
+        description="Training: bytes of the activations kept for the backward pass. Inference: "
+        "peak bytes of live activations.",
+        examples=[26000000],
+    )
+    crossing_tensors: int = Field(description="How many tensors cross.", examples=[1])
+
+
+class CutOut(BaseModel):
+    """Where the model is cut."""
+
+    device_nodes: int = Field(description="Nodes on the device.", examples=[41])
+    server_nodes: int = Field(description="Nodes on the server.", examples=[59])
+    cut_tensors: list[TensorOut] = Field(description="The tensors that cross (smashed data).")
+    quantities: QuantitiesOut = Field(description="What the cut uses.")
+
+
+class DelayOut(BaseModel):
+    """Where the time goes: one round in training, one pass in inference."""
+
+    total_s: float = Field(description="Sum of the parts, in seconds.", examples=[0.31])
+    device_compute_s: float = Field(description="Computation on the device, s.", examples=[0.02])
+    server_compute_s: float = Field(description="Computation on the server, s.", examples=[0.01])
+    uplink_s: float = Field(description="Smashed data up, s.", examples=[0.2])
+    downlink_s: float = Field(
+        description="Gradients (training) or results (inference) down, s.", examples=[0.04]
+    )
+    round_trip_s: float = Field(description="Round trips, s.", examples=[0.01])
+    model_transfer_s: float = Field(
+        description="Training: the device-side model down and up again, s.", examples=[0.03]
+    )
+
+
+class BaselinesOut(BaseModel):
+    """The delay of the two trivial cuts, whether or not the constraints allow them."""
+
+    device_only_s: float = Field(description="Everything on the device, s.", examples=[0.7])
+    server_only_s: float = Field(description="Everything on the server, s.", examples=[0.5])
+
+
+class CertificateOut(BaseModel):
+    """A proof of optimality by duality: no cut is below any flow, and these two meet."""
+
+    cut_value: float = Field(description="Delay of the cut, s.", examples=[0.31])
+    flow_value: float = Field(description="Value of a feasible flow, s.", examples=[0.31])
+
+
+class NodeNamesOut(BaseModel):
+    """The nodes of both sides, in topological order."""
+
+    device: list[str] = Field(description="Names of the device's nodes.", examples=[["conv1"]])
+    server: list[str] = Field(description="Names of the server's nodes.", examples=[["fc"]])
+
+
+class SplitOut(BaseModel):
+    """The best cut for one scenario."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [SPLIT_ANSWER]})
+
+    id: str | None = Field(
+        description="Id of the stored result; null if it was not stored.",
+        examples=["5f0c1d2e3a4b5c6d7e8f901234567890"],
+    )
+    model_id: str = Field(description="Id of the model.", examples=[DEMO_MODEL_ID])
+    created_at: datetime = Field(
+        description="When it was answered, UTC.", examples=["2026-01-31T12:00:00Z"]
+    )
+    cut: CutOut = Field(description="Where the model is cut.")
+    delay: DelayOut = Field(description="What that costs.")
+    baselines: BaselinesOut = Field(description="What the trivial cuts cost.")
+    objective_value: float = Field(
+        description="The minimised value: seconds for `delay`.", examples=[0.31]
+    )
+    optimal: bool = Field(description="Whether the cut is proved optimal.", examples=[True])
+    gap: float | None = Field(
+        default=None,
+        description="Where `optimal` is false: how much better any cut can be at most.",
+        examples=[None],
+    )
+    method: Literal["general"] = Field(description="The method used.", examples=["general"])
+    solve_s: float = Field(description="Time that finding the cut took, s.", examples=[0.0004])
+    certificate: CertificateOut | None = Field(
+        default=None, description="Proof of optimality, from the methods that give one."
+    )
+    nodes: NodeNamesOut | None = Field(
+        default=None, description="Node names of both sides, with `include=nodes`."
+    )
+
+
+class GraphNodeOut(BaseModel):
+    """An operator of the DAG."""
+
+    id: int = Field(description="Position in topological order.", examples=[0])
+    name: str = Field(description="Name in the model, or one made for it.", examples=["conv1"])
+    op_type: str = Field(description="ONNX operator.", examples=["Conv"])
+    flops: int = Field(description="Forward FLOPs.", examples=[21676032])
+    block: int = Field(description="Id of its block.", examples=[0])
+
+
+class GraphTensorOut(TensorOut):
+    """A tensor of the DAG."""
+
+    id: int = Field(description="Position in the list.", examples=[0])
+    producer: int | None = Field(
+        description="Node that makes it; null for a graph input.", examples=[None]
+    )
+    consumers: list[int] = Field(description="Nodes that use it.", examples=[[0]])
+    is_output: bool = Field(description="Whether it is a graph output.", examples=[False])
+
+
+class GraphParameterOut(BaseModel):
+    """A distinct parameter."""
+
+    name: str = Field(description="Name in the model.", examples=["conv1.weight"])
+    bytes: int = Field(description="Size in bytes.", examples=[3456])
+    users: list[int] = Field(description="Nodes that use it.", examples=[[0]])
+
+
+class GraphOut(BaseModel):
+    """The costed DAG."""
+
+    nodes: list[GraphNodeOut] = Field(description="Operators in topological order.")
+    tensors: list[GraphTensorOut] = Field(description="What they exchange.")
+    parameters: list[GraphParameterOut] = Field(description="What the model carries.")
+
+
+class ModelPage(BaseModel):
+    """A page of models, newest first."""
+
+    items: list[ModelOut] = Field(description="The models.")
+    next_cursor: str | None = Field(
+        description="Pass as `cursor` for the next page; null on the last.", examples=[None]
+    )
+
+
+class SplitPage(BaseModel):
+    """A page of stored results, newest first."""
+
+    items: list[SplitOut] = Field(description="The results.")
+    next_cursor: str | None = Field(
+        description="Pass as `cursor` for the next page; null on the last.", examples=[None]
+    )
+
+
+class HealthOut(BaseModel):
+    """State of the process."""
+
+    status: Literal["ok"] = Field(description="Always `ok` where it answers.", examples=["ok"])
+    checks: dict[str, Any] | None = Field(
+        default=None, description="What was checked.", examples=[{"database": "ok"}]
+    )

@@ -1,0 +1,149 @@
+"""The quantities of a given cut, and its delay: the reference that knows no solver.
+
+A cut is a closed set of nodes on the device. Its quantities depend on the model alone (and, for
+the activations, on the mode); a scenario prices them. Whatever an algorithm claims about a cut is
+evaluated here again before anybody is told.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.dag import NO_PRODUCER, CostedDag, Mask, NodeWork
+from app.core.scenario import Mode, Prices
+
+
+@dataclass(frozen=True, slots=True)
+class Quantities:
+    """What a cut uses, for one batch of ``model_batch`` samples: FLOPs (forward), bytes, a count.
+
+    With measured node seconds in place of FLOPs, the two FLOPs columns are seconds.
+    """
+
+    device_flops: float
+    server_flops: float
+    uplink_bytes: int
+    gradient_bytes: int
+    result_bytes: int
+    device_parameter_bytes: int
+    device_activation_bytes: int
+    crossing_tensors: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cut:
+    """A division of the nodes: ``on_device`` (n,) bool, closed; indices of the crossing tensors."""
+
+    on_device: Mask
+    cut_tensors: NDArray[np.intp]
+    quantities: Quantities
+
+    @property
+    def device_nodes(self) -> int:
+        """How many nodes run on the device."""
+        return int(self.on_device.sum())
+
+    @property
+    def server_nodes(self) -> int:
+        """How many nodes run on the server."""
+        return len(self.on_device) - self.device_nodes
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """Where the time of one round (training) or one inference goes, in seconds."""
+
+    total_s: float
+    device_compute_s: float
+    server_compute_s: float
+    uplink_s: float
+    downlink_s: float
+    round_trip_s: float
+    model_transfer_s: float
+
+
+def cut_of(dag: CostedDag, on_device: Mask, mode: Mode, work: NodeWork | None = None) -> Cut:
+    """The cut that a closed set of nodes makes. Raises ``ValueError`` if the set is not closed."""
+    if not dag.is_closed(on_device):
+        raise ValueError("the set of device nodes is not closed under predecessors")
+    work = work or NodeWork.from_flops(dag)
+    made_on_device = _made_on_device(dag, on_device)
+    crossing = made_on_device & dag.tensor_consumers.any_per_row(~on_device)
+    results = dag.tensor_is_output & ~made_on_device
+    held = dag.parameter_users.any_per_row(on_device)
+    quantities = Quantities(
+        device_flops=float(work.device[on_device].sum()),
+        server_flops=float(work.server[~on_device].sum()),
+        uplink_bytes=int(dag.tensor_bytes[crossing].sum()),
+        gradient_bytes=int(dag.tensor_bytes[crossing & dag.returns_gradient].sum()),
+        result_bytes=int(dag.tensor_bytes[results].sum()),
+        device_parameter_bytes=int(dag.parameter_bytes[held].sum()),
+        device_activation_bytes=_activation_bytes(dag, on_device, crossing, mode),
+        crossing_tensors=int(crossing.sum()),
+    )
+    return Cut(on_device, np.flatnonzero(crossing), quantities)
+
+
+def delay_of(cut: Cut, prices: Prices) -> Delay:
+    """The delay of a cut under a price list (the design's arithmetic, term by term)."""
+    q = cut.quantities
+    device_compute_s = prices.device_s_per_flop * q.device_flops
+    server_compute_s = prices.server_s_per_flop * q.server_flops
+    uplink_s = prices.uplink_s_per_byte * q.uplink_bytes
+    downlink_s = (
+        prices.gradient_s_per_byte * q.gradient_bytes + prices.result_s_per_byte * q.result_bytes
+    )
+    round_trip_s = prices.round_trip_s if cut.server_nodes else 0.0
+    model_transfer_s = prices.parameter_s_per_byte * q.device_parameter_bytes
+    return Delay(
+        total_s=device_compute_s
+        + server_compute_s
+        + uplink_s
+        + downlink_s
+        + round_trip_s
+        + model_transfer_s,
+        device_compute_s=device_compute_s,
+        server_compute_s=server_compute_s,
+        uplink_s=uplink_s,
+        downlink_s=downlink_s,
+        round_trip_s=round_trip_s,
+        model_transfer_s=model_transfer_s,
+    )
+
+
+def _made_on_device(dag: CostedDag, on_device: Mask) -> Mask:
+    """(m,) Which tensors exist on the device: graph inputs, and what device nodes make."""
+    made = np.ones(dag.tensor_count, dtype=np.bool_)
+    has_producer = dag.tensor_producers != NO_PRODUCER
+    made[has_producer] = on_device[dag.tensor_producers[has_producer]]
+    return made
+
+
+def _activation_bytes(dag: CostedDag, on_device: Mask, crossing: Mask, mode: Mode) -> int:
+    """Bytes of activations that device nodes make or read.
+
+    Training keeps them all for the backward pass: their sum. Inference frees a tensor after its
+    last use on the device: the peak over the execution order (that of the DAG). A tensor that
+    crosses, or is a graph output, stays until the device has finished.
+    """
+    read = dag.tensor_consumers.any_per_row(on_device)
+    made = _made_on_device(dag, on_device) & (dag.tensor_producers != NO_PRODUCER)
+    kept = read | made
+    if mode is Mode.TRAINING:
+        return int(dag.tensor_bytes[kept].sum())
+    first = np.maximum(dag.tensor_producers, 0)
+    last = np.where(crossing | dag.tensor_is_output, dag.node_count, _last_use(dag, on_device))
+    change = np.zeros(dag.node_count + 2, dtype=np.int64)
+    np.add.at(change, first[kept], dag.tensor_bytes[kept])
+    np.subtract.at(change, last[kept] + 1, dag.tensor_bytes[kept])
+    return int(np.cumsum(change).max())
+
+
+def _last_use(dag: CostedDag, on_device: Mask) -> NDArray[np.int64]:
+    """(m,) For each tensor, its last consumer on the device, or its producer where it has none."""
+    last = np.maximum(dag.tensor_producers, 0).astype(np.int64)
+    entries = on_device[dag.tensor_consumers.indices]
+    rows = dag.tensor_consumers.row_of_entry()[entries]
+    np.maximum.at(last, rows, dag.tensor_consumers.indices[entries])
+    return last

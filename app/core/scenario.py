@@ -1,0 +1,92 @@
+"""Device, server, link and mode, and the prices that they put on the quantities of a cut.
+
+The arithmetic is Kerf's own, after the split-learning setting of arXiv 2507.01041; the README
+writes it out. Every price is linear, so a delay is the product of prices and quantities.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.core.errors import UnpriceableError
+
+BITS_PER_BYTE = 8
+
+
+class Mode(StrEnum):
+    """What the two sides do together."""
+
+    TRAINING = "training"
+    INFERENCE = "inference"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The link between device and server: rates in bits/s, one round trip in seconds."""
+
+    uplink_bits_per_s: float
+    downlink_bits_per_s: float
+    round_trip_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One situation to split for.
+
+    ``batch_size`` None stands for the batch that the model was bound to. ``local_iterations`` and
+    ``backward_ratio`` (backward FLOPs over forward FLOPs) count in training only.
+    """
+
+    device_flops_per_s: float
+    server_flops_per_s: float
+    link: Link
+    mode: Mode = Mode.TRAINING
+    batch_size: int | None = None
+    local_iterations: int = 1
+    backward_ratio: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Seconds per unit of each quantity of a cut, for one scenario.
+
+    ``result`` is zero in training and ``gradient`` and ``parameter`` are zero in inference, so one
+    product serves both modes. ``round_trip_s`` is paid once where any node runs on the server.
+    """
+
+    device_s_per_flop: float
+    server_s_per_flop: float
+    uplink_s_per_byte: float
+    gradient_s_per_byte: float
+    result_s_per_byte: float
+    parameter_s_per_byte: float
+    round_trip_s: float
+
+
+def prices_of(scenario: Scenario, model_batch: int) -> Prices:
+    """The price list of a scenario for a model bound to ``model_batch`` samples.
+
+    Raises ``UnpriceableError`` where a price is not a finite number.
+    """
+    training = scenario.mode is Mode.TRAINING
+    batch_size = model_batch if scenario.batch_size is None else scenario.batch_size
+    iterations = scenario.local_iterations if training else 1
+    rounds = iterations * batch_size / model_batch
+    passes = 1.0 + scenario.backward_ratio if training else 1.0
+    up_s_per_byte = BITS_PER_BYTE / scenario.link.uplink_bits_per_s
+    down_s_per_byte = BITS_PER_BYTE / scenario.link.downlink_bits_per_s
+    prices = Prices(
+        device_s_per_flop=rounds * passes / scenario.device_flops_per_s,
+        server_s_per_flop=rounds * passes / scenario.server_flops_per_s,
+        uplink_s_per_byte=rounds * up_s_per_byte,
+        gradient_s_per_byte=rounds * down_s_per_byte if training else 0.0,
+        result_s_per_byte=0.0 if training else rounds * down_s_per_byte,
+        parameter_s_per_byte=down_s_per_byte + up_s_per_byte if training else 0.0,
+        round_trip_s=iterations * scenario.link.round_trip_s,
+    )
+    for name in Prices.__dataclass_fields__:
+        if not math.isfinite(getattr(prices, name)):
+            raise UnpriceableError(
+                f"the scenario makes {name} infinite: a rate is too small or a count too large"
+            )
+    return prices

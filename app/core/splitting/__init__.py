@@ -1,0 +1,1 @@
+"""Algorithms that find the best cut of a costed DAG."""

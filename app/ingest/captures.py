@@ -1,0 +1,38 @@
+"""Names that a node reads, those that only the graphs in its attributes read included."""
+
+from collections.abc import Iterator
+
+from onnx import AttributeProto, GraphProto, NodeProto
+
+
+def used_names(node: NodeProto) -> list[str]:
+    """Distinct names of outer tensors that a node reads, in the order of first use.
+
+    A body sees the names of the graphs around it, unless it defines the name itself: its own
+    inputs, initializers and node outputs shadow them.
+    """
+    names = [name for name in node.input if name]
+    for body in bodies(node):
+        names.extend(_captured(body))
+    return list(dict.fromkeys(names))
+
+
+def bodies(node: NodeProto) -> Iterator[GraphProto]:
+    """The graphs that a node carries as attributes (If, Loop, Scan and the like)."""
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            yield attribute.g
+        elif attribute.type == AttributeProto.GRAPHS:
+            yield from attribute.graphs
+
+
+def _captured(graph: GraphProto) -> list[str]:
+    own = {value.name for value in graph.input}
+    own.update(tensor.name for tensor in graph.initializer)
+    own.update(tensor.values.name for tensor in graph.sparse_initializer)
+    captured: list[str] = []
+    for node in graph.node:
+        captured.extend(name for name in used_names(node) if name not in own)
+        own.update(node.output)
+    captured.extend(value.name for value in graph.output if value.name not in own)
+    return captured

@@ -1,0 +1,83 @@
+"""Which nodes of a graph run, and which only prepare parameters.
+
+A node that depends on no graph input gives the same result every time, so it is folded: it costs
+nothing per round, and what it makes is part of the model. A node that no graph output depends on
+is dead, and dropped.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from onnx import NodeProto
+
+from app.ingest.captures import used_names
+from app.ingest.weights import Weight
+
+GENERATORS = frozenset(
+    {
+        "Bernoulli",
+        "ConstantOfShape",
+        "Expand",
+        "EyeLike",
+        "Multinomial",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+        "Range",
+        "Tile",
+    }
+)
+"""Operators whose output holds more than their inputs do: what they make is itself the data."""
+
+
+@dataclass(slots=True)
+class FoldedGraph:
+    """The live part of a graph.
+
+    ``nodes``: those that run, in topological order. ``sources``: for each folded value that they
+    may read, the names of the data that it is made from: weights, or the outputs of generators.
+    """
+
+    nodes: list[NodeProto] = field(default_factory=list)
+    sources: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def parameters_of(self, node: NodeProto) -> list[str]:
+        """The distinct data that a node uses, directly or through folded nodes."""
+        names = (source for name in used_names(node) for source in self.sources.get(name, ()))
+        return list(dict.fromkeys(names))
+
+
+def fold(
+    nodes: Sequence[NodeProto], weights: Mapping[str, Weight], outputs: Sequence[str]
+) -> FoldedGraph:
+    """Fold what depends on no graph input, and drop what no output depends on.
+
+    ``nodes`` stand in topological order. Two values made from one weight (a tied embedding and
+    its transpose, say) have that weight as their common source, so it is counted once.
+    """
+    folded = FoldedGraph(sources={name: (name,) for name in weights})
+    running = []
+    for node in nodes:
+        names = used_names(node)
+        if any(name not in folded.sources for name in names):
+            running.append(node)
+            continue
+        for output in filter(None, node.output):
+            if node.op_type in GENERATORS or not names:
+                folded.sources[output] = (output,)
+            else:
+                sources = (source for name in names for source in folded.sources[name])
+                folded.sources[output] = tuple(dict.fromkeys(sources))
+    folded.nodes = _live(running, outputs)
+    return folded
+
+
+def _live(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> list[NodeProto]:
+    needed = set(outputs)
+    live = []
+    for node in reversed(nodes):
+        if needed.intersection(node.output):
+            live.append(node)
+            needed.update(used_names(node))
+    return live[::-1]

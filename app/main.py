@@ -1,0 +1,39 @@
+"""The application: composition only."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import to_thread
+from fastapi import FastAPI
+
+from app import __version__
+from app.api.docs import install_docs
+from app.api.openapi import install_openapi
+from app.api.problems import install_problem_handlers
+from app.api.request_id import RequestIdMiddleware
+from app.api.routers import models, operations, splits
+from app.services import Services
+from app.settings import Settings
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """An application over the database that the settings name. Connects when it starts."""
+    services = Services(settings or Settings())
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await to_thread.run_sync(services.start)
+        yield
+        await to_thread.run_sync(services.stop)
+
+    app = FastAPI(
+        title="Kerf", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    app.state.services = services
+    install_problem_handlers(app)
+    install_docs(app)
+    install_openapi(app)
+    for router in (splits.router, models.router, operations.router):
+        app.include_router(router)
+    app.add_middleware(RequestIdMiddleware)
+    return app

@@ -1,0 +1,52 @@
+"""A costed DAG in networkx's formats."""
+
+from typing import Any
+
+import networkx as nx
+
+from app.core.blocks import block_of_node, blocks_of
+from app.core.dag import NO_PRODUCER, CostedDag
+
+
+def networkx_graph(dag: CostedDag) -> "nx.MultiDiGraph[str]":
+    """Operators and graph inputs as vertices by name; an edge per tensor and consumer.
+
+    Attributes: ``op_type``, ``flops``, ``block`` of an operator; ``tensor``, ``shape``, ``dtype``,
+    ``bytes`` of an edge. A graph input is a vertex ``input:NAME`` of type ``Input``.
+    """
+    graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
+    blocks = block_of_node(dag, blocks_of(dag))
+    for i, name in enumerate(dag.node_names):
+        graph.add_node(
+            name, op_type=dag.node_op_types[i], flops=int(dag.node_flops[i]), block=blocks[i]
+        )
+    for tensor, consumers in enumerate(dag.tensor_consumers.to_lists()):
+        maker = int(dag.tensor_producers[tensor])
+        if maker == NO_PRODUCER:
+            source = f"input:{dag.tensor_names[tensor]}"
+            graph.add_node(source, op_type="Input", flops=0)
+        else:
+            source = dag.node_names[maker]
+        for consumer in consumers:
+            graph.add_edge(source, dag.node_names[consumer], **_edge(dag, tensor))
+    return graph
+
+
+def node_link(dag: CostedDag) -> dict[str, Any]:
+    """networkx's node-link form, as JSON."""
+    data: dict[str, Any] = nx.node_link_data(networkx_graph(dag), edges="edges")
+    return data
+
+
+def graphml(dag: CostedDag) -> str:
+    """GraphML, as text."""
+    return "\n".join(nx.generate_graphml(networkx_graph(dag)))
+
+
+def _edge(dag: CostedDag, tensor: int) -> dict[str, Any]:
+    return {
+        "tensor": dag.tensor_names[tensor],
+        "shape": "x".join(map(str, dag.tensor_shapes[tensor])),
+        "dtype": dag.tensor_dtypes[tensor],
+        "bytes": int(dag.tensor_bytes[tensor]),
+    }

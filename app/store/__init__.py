@@ -1,0 +1,1 @@
+"""What Kerf keeps: tables, the database, and one store per kind of thing."""

@@ -1,0 +1,61 @@
+"""A costed DAG as bytes, and back: numpy's archive format, no pickles, no onnx."""
+
+import io
+import json
+from dataclasses import fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.csr import Csr
+from app.core.dag import CostedDag, Mask
+
+FORMAT = 1
+
+
+def pack_dag(dag: CostedDag) -> bytes:
+    """The compact form of a DAG: compressed arrays, with names and shapes as one JSON text."""
+    texts: dict[str, object] = {"format": FORMAT}
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for field in fields(dag):
+        value = getattr(dag, field.name)
+        if isinstance(value, Csr):
+            arrays[f"{field.name}.offsets"] = value.offsets
+            arrays[f"{field.name}.indices"] = value.indices
+        elif isinstance(value, np.ndarray):
+            arrays[field.name] = value
+        else:
+            texts[field.name] = value
+    encoded = json.dumps(texts, separators=(",", ":")).encode()
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer, allow_pickle=False, texts=np.frombuffer(encoded, dtype=np.uint8), **arrays
+    )
+    return buffer.getvalue()
+
+
+def unpack_dag(packed: bytes) -> CostedDag:
+    """The DAG that ``pack_dag`` packed. Raises ``ValueError`` for another format."""
+    with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    texts = json.loads(arrays.pop("texts").tobytes())
+    if texts.pop("format") != FORMAT:
+        raise ValueError("the stored DAG has a format that this version does not read")
+    values: dict[str, object] = {**texts, **arrays}
+    for name in ("tensor_consumers", "parameter_users"):
+        offsets, indices = values.pop(f"{name}.offsets"), values.pop(f"{name}.indices")
+        values[name] = Csr(offsets, indices)  # type: ignore[arg-type]
+    for name in ("node_names", "node_op_types", "tensor_names", "tensor_dtypes", "parameter_names"):
+        values[name] = tuple(texts[name])
+    values["tensor_shapes"] = tuple(tuple(shape) for shape in texts["tensor_shapes"])
+    return CostedDag(**values)  # type: ignore[arg-type]
+
+
+def pack_mask(mask: Mask) -> bytes:
+    """A bit per node, eight to a byte."""
+    return np.packbits(mask).tobytes()
+
+
+def unpack_mask(packed: bytes, count: int) -> Mask:
+    """The first ``count`` bits that ``pack_mask`` packed."""
+    return np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=count).astype(np.bool_)

@@ -1,0 +1,58 @@
+"""Pages of a list that is ordered newest first, by an opaque cursor."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, Select, Table, and_, or_
+
+from app.errors import BadCursorError
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """``items``: rows as mappings; ``next_cursor`` None on the last page."""
+
+    items: Sequence[RowMapping]
+    next_cursor: str | None
+
+
+def newest_first(query: Select[Any], table: Table, limit: int, cursor: str | None) -> Select[Any]:
+    """Order a query by (created_at, id) descending, after the cursor; one row more than asked."""
+    created_at, row_id = table.c.created_at, table.c.id
+    if cursor is not None:
+        query = query.where(_after(created_at, row_id, cursor))
+    return query.order_by(created_at.desc(), row_id.desc()).limit(limit + 1)
+
+
+def page_of(rows: Sequence[RowMapping], limit: int) -> Page:
+    """Cut the extra row off; where there was one, say how to go on."""
+    items = rows[:limit]
+    if len(rows) <= limit:
+        return Page(items, None)
+    return Page(items, _encode(items[-1]["created_at"], items[-1]["id"]))
+
+
+def _after(
+    created_at: ColumnElement[datetime], row_id: ColumnElement[str], cursor: str
+) -> ColumnElement[bool]:
+    moment, last_id = _decode(cursor)
+    return or_(created_at < moment, and_(created_at == moment, row_id < last_id))
+
+
+def _encode(created_at: datetime, row_id: str) -> str:
+    return base64.urlsafe_b64encode(f"{created_at.isoformat()}|{row_id}".encode()).decode()
+
+
+def _decode(cursor: str) -> tuple[datetime, str]:
+    try:
+        moment, row_id = base64.urlsafe_b64decode(cursor.encode()).decode().split("|")
+        return datetime.fromisoformat(moment), row_id
+    except (binascii.Error, ValueError) as error:
+        raise BadCursorError(
+            "the cursor is not one that Kerf made; pass next_cursor of the page before, unchanged",
+            loc=("query", "cursor"),
+        ) from error

@@ -1,0 +1,52 @@
+"""Stored results of ``/split``."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, select
+
+from app.store.database import ReadConnection, WriteConnection
+from app.store.pages import Page, newest_first, page_of
+from app.store.tables import splits
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRow:
+    """A result as stored; ``request`` and ``answer`` are JSON, ``on_device`` a packed mask."""
+
+    id: str
+    model_id: str
+    created_at: datetime
+    request: dict[str, Any]
+    answer: dict[str, Any]
+    on_device: bytes
+
+
+def add(connection: WriteConnection, row: SplitRow) -> None:
+    """Insert a result."""
+    connection.execute(
+        insert(splits).values(
+            id=row.id,
+            model_id=row.model_id,
+            created_at=row.created_at,
+            request=row.request,
+            answer=row.answer,
+            on_device=row.on_device,
+        )
+    )
+
+
+def get(connection: ReadConnection, split_id: str) -> SplitRow | None:
+    """The result of this id, if there is one."""
+    found = connection.execute(select(splits).where(splits.c.id == split_id)).mappings().first()
+    return SplitRow(**found) if found else None
+
+
+def page(connection: ReadConnection, limit: int, cursor: str | None, model_id: str | None) -> Page:
+    """A page of results, newest first, of one model where one is named."""
+    query = select(splits.c.id, splits.c.model_id, splits.c.created_at, splits.c.answer)
+    if model_id is not None:
+        query = query.where(splits.c.model_id == model_id)
+    rows = connection.execute(newest_first(query, splits, limit, cursor)).mappings().all()
+    return page_of(rows, limit)

@@ -1,0 +1,153 @@
+"""Independent answers to check Kerf's against: plain Python, written from the design's formulas.
+
+Nothing here uses ``app.core.quantities`` or ``app.core.splitting``.
+"""
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from itertools import product
+from typing import Any
+
+import networkx as nx
+from networkx.algorithms.flow import preflow_push
+
+from app.core.dag import CostedDag
+from app.core.scenario import Mode, Scenario
+
+
+def closed_sets(dag: CostedDag) -> Iterator[frozenset[int]]:
+    """Every set of nodes that holds all predecessors of its members (for small DAGs)."""
+    needs: list[set[int]] = [set() for _ in range(dag.node_count)]
+    for tensor, users in enumerate(dag.tensor_consumers.to_lists()):
+        for user in users:
+            if dag.tensor_producers[tensor] >= 0:
+                needs[user].add(int(dag.tensor_producers[tensor]))
+    for bits in product((False, True), repeat=dag.node_count):
+        chosen = frozenset(i for i, bit in enumerate(bits) if bit)
+        if all(needs[i] <= chosen for i in chosen):
+            yield chosen
+
+
+def crossing_tensors(dag: CostedDag, device: frozenset[int]) -> list[int]:
+    """Tensors made or fed in on the device and used on the server."""
+    return [
+        t
+        for t, users in enumerate(dag.tensor_consumers.to_lists())
+        if (dag.tensor_producers[t] < 0 or int(dag.tensor_producers[t]) in device)
+        and any(user not in device for user in users)
+    ]
+
+
+def delay_s(dag: CostedDag, device: frozenset[int], scenario: Scenario) -> float:
+    """The design's delay formula, summed node by node and tensor by tensor."""
+    training = scenario.mode is Mode.TRAINING
+    b = (scenario.batch_size or dag.model_batch) / dag.model_batch
+    n = scenario.local_iterations if training else 1
+    k = 1 + scenario.backward_ratio if training else 1.0
+    up, down = scenario.link.uplink_bits_per_s, scenario.link.downlink_bits_per_s
+    flops = dag.node_flops.tolist()
+    sizes = dag.tensor_bytes.tolist()
+    on_device = sum(flops[i] for i in device)
+    on_server = sum(flops[i] for i in range(dag.node_count) if i not in device)
+    crossing = crossing_tensors(dag, device)
+    total: float = n * b * k * on_device / scenario.device_flops_per_s
+    total += n * b * k * on_server / scenario.server_flops_per_s
+    total += n * b * 8 * sum(sizes[t] for t in crossing) / up
+    if training:
+        back = [t for t in crossing if dag.tensor_is_floating[t] and dag.tensor_producers[t] >= 0]
+        total += n * b * 8 * sum(sizes[t] for t in back) / down
+        total += 8 * _parameter_bytes(dag, device) * (1 / down + 1 / up)
+    else:
+        results = [
+            t
+            for t in range(dag.tensor_count)
+            if dag.tensor_is_output[t]
+            and dag.tensor_producers[t] >= 0
+            and int(dag.tensor_producers[t]) not in device
+        ]
+        total += b * 8 * sum(sizes[t] for t in results) / down
+    if len(device) < dag.node_count:
+        total += n * scenario.link.round_trip_s
+    return total
+
+
+def _parameter_bytes(dag: CostedDag, device: frozenset[int]) -> int:
+    return sum(
+        int(nbytes)
+        for nbytes, users in zip(dag.parameter_bytes, dag.parameter_users.to_lists(), strict=True)
+        if any(user in device for user in users)
+    )
+
+
+def networkx_optimum_s(
+    dag: CostedDag,
+    scenario: Scenario,
+    must_device: frozenset[int] = frozenset(),
+    must_server: frozenset[int] = frozenset(),
+    flow_func: Callable[..., Any] = preflow_push,
+) -> float:
+    """The least delay by networkx, in exact arithmetic: a flow network written down anew.
+
+    Every capacity is a fraction made of the float prices, multiplied to a whole number by one
+    common power of two, so that networkx computes with Python's unbounded integers.
+    """
+    graph, unit = flow_graph(dag, scenario, must_device, must_server)
+    value = nx.minimum_cut_value(graph, "device", "server", flow_func=flow_func)
+    return float(Fraction(value) * unit)
+
+
+def flow_graph(
+    dag: CostedDag,
+    scenario: Scenario,
+    must_device: frozenset[int] = frozenset(),
+    must_server: frozenset[int] = frozenset(),
+) -> tuple["nx.DiGraph[object]", Fraction]:
+    """A networkx graph with whole capacities, and the seconds that one unit of them stands for."""
+    training = scenario.mode is Mode.TRAINING
+    b = Fraction(scenario.batch_size or dag.model_batch, dag.model_batch)
+    n = scenario.local_iterations if training else 1
+    k = 1 + Fraction(scenario.backward_ratio) if training else Fraction(1)
+    up = 8 / Fraction(scenario.link.uplink_bits_per_s)
+    down = 8 / Fraction(scenario.link.downlink_bits_per_s)
+    unit = Fraction(1, 2**200)
+    graph: nx.DiGraph[object] = nx.DiGraph()
+    graph.add_nodes_from(["device", "server"])
+
+    def arc(tail: object, head: object, seconds: Fraction) -> None:
+        whole = round(seconds / unit)
+        before = graph.edges[tail, head]["capacity"] if graph.has_edge(tail, head) else 0
+        graph.add_edge(tail, head, capacity=before + whole)
+
+    def forever(tail: object, head: object) -> None:
+        graph.add_edge(tail, head)
+
+    for i, flops in enumerate(dag.node_flops.tolist()):
+        arc("device", i, n * b * k * flops / Fraction(scenario.server_flops_per_s))
+        arc(i, "server", n * b * k * flops / Fraction(scenario.device_flops_per_s))
+    for t, users in enumerate(dag.tensor_consumers.to_lists()):
+        nbytes, maker = int(dag.tensor_bytes[t]), int(dag.tensor_producers[t])
+        tail: object = "device" if maker < 0 else maker
+        price = n * b * up
+        if training and maker >= 0 and dag.tensor_is_floating[t]:
+            price += n * b * down
+        if users:
+            arc(tail, ("tensor", t), price * nbytes)
+        for user in users:
+            forever(("tensor", t), user)
+            if maker >= 0:
+                forever(user, maker)
+        if not training and dag.tensor_is_output[t] and maker >= 0:
+            arc("device", maker, b * down * nbytes)
+    if training:
+        for p, users in enumerate(dag.parameter_users.to_lists()):
+            arc(("parameter", p), "server", (up + down) * int(dag.parameter_bytes[p]))
+            for user in users:
+                forever(user, ("parameter", p))
+    arc("device", "trip", n * Fraction(scenario.link.round_trip_s))
+    for i in range(dag.node_count):
+        forever("trip", i)
+    for i in must_device:
+        forever("device", i)
+    for i in must_server:
+        forever(i, "server")
+    return graph, unit

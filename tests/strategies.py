@@ -1,0 +1,66 @@
+"""Hypothesis strategies for DAGs and scenarios, shared by the tests."""
+
+from hypothesis import strategies as st
+
+from app.core.dag import NO_PRODUCER, CostedDag, Node, Parameter, Tensor
+from app.core.scenario import Link, Mode, Scenario
+
+MAX_NODES = 12
+
+
+def sizes(largest: int = 1000) -> st.SearchStrategy[int]:
+    """A count of bytes or FLOPs, zero included."""
+    return st.one_of(st.integers(0, 3), st.integers(0, largest))
+
+
+@st.composite
+def dags(draw: st.DrawFn, max_nodes: int = MAX_NODES) -> CostedDag:
+    """Random DAGs: several outputs per node, shared tensors and parameters, several inputs and
+    outputs, integer tensors, nodes that read no other node."""
+    count = draw(st.integers(1, max_nodes))
+    nodes = [Node(f"n{i}", "Op", draw(sizes())) for i in range(count)]
+    tensors: list[Tensor] = []
+
+    def add(name: str, producer: int, later: list[int]) -> None:
+        users = tuple(sorted(draw(st.sets(st.sampled_from(later), max_size=4)))) if later else ()
+        is_output = draw(st.booleans()) if producer >= 0 else False
+        if users or is_output or producer < 0:
+            tensors.append(
+                Tensor(
+                    name, (), "x", draw(sizes()), producer, users, draw(st.booleans()), is_output
+                )
+            )
+
+    for i in range(draw(st.integers(1, 3))):
+        add(f"input{i}", NO_PRODUCER, list(range(count)))
+    for i in range(count):
+        for j in range(draw(st.integers(1, 2))):
+            add(f"t{i}.{j}", i, list(range(i + 1, count)))
+    parameters = [
+        Parameter(
+            f"w{i}",
+            draw(sizes()),
+            tuple(sorted(draw(st.sets(st.integers(0, count - 1), min_size=1, max_size=3)))),
+        )
+        for i in range(draw(st.integers(0, 4)))
+    ]
+    return CostedDag.build(nodes, tensors, parameters, model_batch=draw(st.integers(1, 4)))
+
+
+def rates(low: float = 1e-2, high: float = 1e6) -> st.SearchStrategy[float]:
+    """Rates spread evenly over the orders of magnitude."""
+    return st.floats(0.0, 1.0).map(lambda u: float(low * (high / low) ** u))
+
+
+@st.composite
+def scenarios(draw: st.DrawFn, mode: Mode | None = None) -> Scenario:
+    """Scenarios over eight orders of magnitude in every rate, the device at times the faster."""
+    return Scenario(
+        device_flops_per_s=draw(rates()),
+        server_flops_per_s=draw(rates()),
+        link=Link(draw(rates()), draw(rates()), draw(st.sampled_from([0.0, 0.01, 1.0, 100.0]))),
+        mode=mode or draw(st.sampled_from(Mode)),
+        batch_size=draw(st.one_of(st.none(), st.integers(1, 64))),
+        local_iterations=draw(st.integers(1, 20)),
+        backward_ratio=draw(st.floats(0.0, 4.0)),
+    )
