@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 import networkx as nx
-from networkx.algorithms.flow import preflow_push
+from networkx.algorithms.flow import boykov_kolmogorov
 
 from app.core.dag import CostedDag
 from app.core.scenario import Mode, Scenario
@@ -84,14 +84,15 @@ def networkx_optimum_s(
     scenario: Scenario,
     must_device: frozenset[int] = frozenset(),
     must_server: frozenset[int] = frozenset(),
-    flow_func: Callable[..., Any] = preflow_push,
+    keep_inputs: bool = False,
+    flow_func: Callable[..., Any] = boykov_kolmogorov,
 ) -> float:
     """The least delay by networkx, in exact arithmetic: a flow network written down anew.
 
-    Every capacity is a fraction made of the float prices, multiplied to a whole number by one
-    common power of two, so that networkx computes with Python's unbounded integers.
+    Prices are whole multiples of 2^-160 s, so that networkx computes with Python's unbounded
+    integers and rounds nothing.
     """
-    graph, unit = flow_graph(dag, scenario, must_device, must_server)
+    graph, unit = flow_graph(dag, scenario, must_device, must_server, keep_inputs)
     value = nx.minimum_cut_value(graph, "device", "server", flow_func=flow_func)
     return float(Fraction(value) * unit)
 
@@ -101,51 +102,64 @@ def flow_graph(
     scenario: Scenario,
     must_device: frozenset[int] = frozenset(),
     must_server: frozenset[int] = frozenset(),
+    keep_inputs: bool = False,
 ) -> tuple["nx.DiGraph[object]", Fraction]:
     """A networkx graph with whole capacities, and the seconds that one unit of them stands for."""
     training = scenario.mode is Mode.TRAINING
+    unit = Fraction(1, 2**160)
     b = Fraction(scenario.batch_size or dag.model_batch, dag.model_batch)
     n = scenario.local_iterations if training else 1
     k = 1 + Fraction(scenario.backward_ratio) if training else Fraction(1)
-    up = 8 / Fraction(scenario.link.uplink_bits_per_s)
-    down = 8 / Fraction(scenario.link.downlink_bits_per_s)
-    unit = Fraction(1, 2**200)
+    up, down = (
+        8 / Fraction(rate)
+        for rate in (scenario.link.uplink_bits_per_s, scenario.link.downlink_bits_per_s)
+    )
+    device_price = round(n * b * k / Fraction(scenario.device_flops_per_s) / unit)
+    server_price = round(n * b * k / Fraction(scenario.server_flops_per_s) / unit)
+    up_price, down_price = round(n * b * up / unit), round(n * b * down / unit)
+    parameter_price = round((up + down) / unit)
     graph: nx.DiGraph[object] = nx.DiGraph()
-    graph.add_nodes_from(["device", "server"])
-
-    def arc(tail: object, head: object, seconds: Fraction) -> None:
-        whole = round(seconds / unit)
-        before = graph.edges[tail, head]["capacity"] if graph.has_edge(tail, head) else 0
-        graph.add_edge(tail, head, capacity=before + whole)
 
     def forever(tail: object, head: object) -> None:
-        graph.add_edge(tail, head)
+        if graph.has_edge(tail, head):
+            graph.remove_edge(tail, head)
+        graph.add_edge(tail, head)  # networkx takes an arc without a capacity as infinite
 
-    for i, flops in enumerate(dag.node_flops.tolist()):
-        arc("device", i, n * b * k * flops / Fraction(scenario.server_flops_per_s))
-        arc(i, "server", n * b * k * flops / Fraction(scenario.device_flops_per_s))
+    results = [0] * dag.node_count
+    producers = dag.tensor_producers.tolist()
+    sizes = dag.tensor_bytes.tolist()
     for t, users in enumerate(dag.tensor_consumers.to_lists()):
-        nbytes, maker = int(dag.tensor_bytes[t]), int(dag.tensor_producers[t])
+        maker = producers[t]
         tail: object = "device" if maker < 0 else maker
-        price = n * b * up
+        price = up_price
         if training and maker >= 0 and dag.tensor_is_floating[t]:
-            price += n * b * down
-        if users:
-            arc(tail, ("tensor", t), price * nbytes)
+            price += down_price
+        if users and maker < 0 and keep_inputs:
+            forever(tail, ("tensor", t))
+        elif users:
+            graph.add_edge(tail, ("tensor", t), capacity=price * sizes[t])
         for user in users:
             forever(("tensor", t), user)
             if maker >= 0:
                 forever(user, maker)
         if not training and dag.tensor_is_output[t] and maker >= 0:
-            arc("device", maker, b * down * nbytes)
-    if training:
-        for p, users in enumerate(dag.parameter_users.to_lists()):
-            arc(("parameter", p), "server", (up + down) * int(dag.parameter_bytes[p]))
-            for user in users:
-                forever(user, ("parameter", p))
-    arc("device", "trip", n * Fraction(scenario.link.round_trip_s))
-    for i in range(dag.node_count):
+            results[maker] += down_price * sizes[t]
+    held = [0] * dag.node_count
+    for p, users in enumerate(dag.parameter_users.to_lists() if training else ()):
+        cost = parameter_price * int(dag.parameter_bytes[p])
+        if len(users) == 1:
+            held[users[0]] += cost
+            continue
+        graph.add_edge(("parameter", p), "server", capacity=cost)
+        for user in users:
+            forever(user, ("parameter", p))
+    for i, flops in enumerate(dag.node_flops.tolist()):
+        graph.add_edge("device", i, capacity=server_price * flops + results[i])
+        graph.add_edge(i, "server", capacity=device_price * flops + held[i])
         forever("trip", i)
+    graph.add_edge(
+        "device", "trip", capacity=round(n * Fraction(scenario.link.round_trip_s) / unit)
+    )
     for i in must_device:
         forever("device", i)
     for i in must_server:
