@@ -1,11 +1,12 @@
 """Blocks: the parts of a DAG between places where a single tensor connects before with after.
 
 A place lies after node v in the topological order where (1) exactly one tensor that exists by then
-is used later, and (2) every node up to v is used by another one. Then every later node depends on
-that tensor, since whatever it uses traces back across the place, and every node up to v is an
-ancestor of the tensor's producer, since following uses from it must cross the place. So a cut that
-puts any later node on the device has everything before on the device: each cut lies in one block.
-The same reasoning shows that the places do not depend on which topological order is used.
+is used later, (2) every node up to v is used by another one, and (3) every later node uses some
+tensor. Then every later node depends on that tensor, since whatever it uses traces back across the
+place, and every node up to v is an ancestor of the tensor's producer, since following uses from it
+must cross the place. So a cut that puts any later node on the device has everything before on the
+device: each cut lies in one block. The same reasoning shows that the places do not depend on which
+topological order is used.
 """
 
 from collections.abc import Sequence
@@ -67,7 +68,11 @@ def _connectors(dag: CostedDag) -> list[int | None]:
         np.subtract.at(change, last[spans], amount)
     is_used = np.diff(dag.successors.offsets) > 0
     all_used = np.logical_and.accumulate(is_used)
-    single = (np.cumsum(open_change)[:-1] == 1) & all_used
+    uses_some = np.zeros(dag.node_count, dtype=np.bool_)
+    uses_some[dag.tensor_consumers.indices] = True
+    # Whether all nodes from each on use some tensor; a place asks it of those after it.
+    all_fed = np.append(np.logical_and.accumulate(uses_some[::-1])[::-1], True)[1:]
+    single = (np.cumsum(open_change)[:-1] == 1) & all_used & all_fed
     labels = np.cumsum(label_change)[:-1]
     return [int(label) if one else None for one, label in zip(single, labels, strict=True)]
 

@@ -79,7 +79,11 @@ def cut_of(dag: CostedDag, on_device: Mask, mode: Mode, work: NodeWork | None = 
         gradient_bytes=int(dag.tensor_bytes[crossing & dag.returns_gradient].sum()),
         result_bytes=int(dag.tensor_bytes[results].sum()),
         device_parameter_bytes=int(dag.parameter_bytes[held].sum()),
-        device_activation_bytes=_activation_bytes(dag, on_device, crossing, mode),
+        device_activation_bytes=(
+            kept_activation_bytes(dag, on_device)
+            if mode is Mode.TRAINING
+            else peak_activation_bytes(dag, on_device)
+        ),
         crossing_tensors=int(crossing.sum()),
     )
     return Cut(on_device, np.flatnonzero(crossing), quantities)
@@ -120,30 +124,37 @@ def _made_on_device(dag: CostedDag, on_device: Mask) -> Mask:
     return made
 
 
-def _activation_bytes(dag: CostedDag, on_device: Mask, crossing: Mask, mode: Mode) -> int:
-    """Bytes of activations that device nodes make or read.
-
-    Training keeps them all for the backward pass: their sum. Inference frees a tensor after its
-    last use on the device: the peak over the execution order (that of the DAG). A tensor that
-    crosses, or is a graph output, stays until the device has finished.
-    """
+def kept_activation_bytes(dag: CostedDag, on_device: Mask) -> int:
+    """Bytes of the tensors that device nodes make or read: what training keeps for the backward
+    pass."""
     read = dag.tensor_consumers.any_per_row(on_device)
     made = _made_on_device(dag, on_device) & (dag.tensor_producers != NO_PRODUCER)
-    kept = read | made
-    if mode is Mode.TRAINING:
-        return int(dag.tensor_bytes[kept].sum())
+    return int(dag.tensor_bytes[read | made].sum())
+
+
+def peak_activation_bytes(dag: CostedDag, on_device: Mask) -> int:
+    """The most bytes of tensors that are live on the device while one of its nodes runs.
+
+    Nodes run in the order of the DAG. A graph input is live from the start, a tensor made on the
+    device from its producer on. It is freed after its last consumer has run; where it crosses, or
+    is a graph output, it stays until the device has finished.
+    """
+    if not on_device.any():
+        return 0
+    is_raw = dag.tensor_producers == NO_PRODUCER
+    used = np.diff(dag.tensor_consumers.offsets) > 0
+    live = _made_on_device(dag, on_device) & (used | ~is_raw)
+    stays = dag.tensor_consumers.any_per_row(~on_device) | (dag.tensor_is_output & ~is_raw)
     first = np.maximum(dag.tensor_producers, 0)
-    last = np.where(crossing | dag.tensor_is_output, dag.node_count, _last_use(dag, on_device))
+    last = np.where(stays, dag.node_count, _last_consumer(dag))
     change = np.zeros(dag.node_count + 2, dtype=np.int64)
-    np.add.at(change, first[kept], dag.tensor_bytes[kept])
-    np.subtract.at(change, last[kept] + 1, dag.tensor_bytes[kept])
-    return int(np.cumsum(change).max())
+    np.add.at(change, first[live], dag.tensor_bytes[live])
+    np.subtract.at(change, last[live] + 1, dag.tensor_bytes[live])
+    return int(np.cumsum(change)[:-2][on_device].max())
 
 
-def _last_use(dag: CostedDag, on_device: Mask) -> NDArray[np.int64]:
-    """(m,) For each tensor, its last consumer on the device, or its producer where it has none."""
+def _last_consumer(dag: CostedDag) -> NDArray[np.int64]:
+    """(m,) For each tensor, its last consumer, or its producer where it has none."""
     last = np.maximum(dag.tensor_producers, 0).astype(np.int64)
-    entries = on_device[dag.tensor_consumers.indices]
-    rows = dag.tensor_consumers.row_of_entry()[entries]
-    np.maximum.at(last, rows, dag.tensor_consumers.indices[entries])
+    np.maximum.at(last, dag.tensor_consumers.row_of_entry(), dag.tensor_consumers.indices)
     return last

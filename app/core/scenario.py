@@ -20,6 +20,14 @@ class Mode(StrEnum):
     INFERENCE = "inference"
 
 
+class Objective(StrEnum):
+    """What is minimised: seconds, joules of the device, or seconds per item of a pipeline."""
+
+    DELAY = "delay"
+    ENERGY = "energy"
+    THROUGHPUT = "throughput"
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """The link between device and server: rates in bits/s, one round trip in seconds."""
@@ -30,11 +38,24 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class DevicePower:
+    """What the device draws, in watts, while it computes, sends and receives."""
+
+    compute_w: float
+    transmit_w: float
+    receive_w: float
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """One situation to split for.
 
     ``batch_size`` None stands for the batch that the model was bound to. ``local_iterations`` and
-    ``backward_ratio`` (backward FLOPs over forward FLOPs) count in training only.
+    ``backward_ratio`` (backward FLOPs over forward FLOPs) count in training only. ``memory_bytes``
+    limits what the device holds: in inference parameters and live activations; in training
+    (2 + ``optimizer_states``) times the parameters, for weights and gradients and what the
+    optimizer keeps per weight, and all activations. ``power`` is needed for the energy objective;
+    throughput is an inference objective.
     """
 
     device_flops_per_s: float
@@ -44,6 +65,14 @@ class Scenario:
     batch_size: int | None = None
     local_iterations: int = 1
     backward_ratio: float = 2.0
+    objective: Objective = Objective.DELAY
+    memory_bytes: float | None = None
+    optimizer_states: int = 0
+    power: DevicePower | None = None
+
+    def batches(self, model_batch: int) -> float:
+        """How many batches of the model's own size one batch is."""
+        return (model_batch if self.batch_size is None else self.batch_size) / model_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +80,8 @@ class Prices:
     """Seconds per unit of each quantity of a cut, for one scenario.
 
     ``result`` is zero in training and ``gradient`` and ``parameter`` are zero in inference, so one
-    product serves both modes. ``round_trip_s`` is paid once where any node runs on the server.
+    product serves both modes; a parameter byte goes down once and up once. ``round_trip_s`` is
+    paid once where any node runs on the server.
     """
 
     device_s_per_flop: float
@@ -59,8 +89,19 @@ class Prices:
     uplink_s_per_byte: float
     gradient_s_per_byte: float
     result_s_per_byte: float
-    parameter_s_per_byte: float
+    parameter_down_s_per_byte: float
+    parameter_up_s_per_byte: float
     round_trip_s: float
+
+    @property
+    def parameter_s_per_byte(self) -> float:
+        """Down and up again."""
+        return self.parameter_down_s_per_byte + self.parameter_up_s_per_byte
+
+    @property
+    def device_is_faster(self) -> bool:
+        """Whether a FLOP takes less time on the device than on the server."""
+        return self.device_s_per_flop < self.server_s_per_flop
 
 
 def prices_of(scenario: Scenario, model_batch: int) -> Prices:
@@ -69,9 +110,8 @@ def prices_of(scenario: Scenario, model_batch: int) -> Prices:
     Raises ``UnpriceableError`` where a price is not a finite number.
     """
     training = scenario.mode is Mode.TRAINING
-    batch_size = model_batch if scenario.batch_size is None else scenario.batch_size
     iterations = scenario.local_iterations if training else 1
-    rounds = iterations * batch_size / model_batch
+    rounds = iterations * scenario.batches(model_batch)
     passes = 1.0 + scenario.backward_ratio if training else 1.0
     up_s_per_byte = BITS_PER_BYTE / scenario.link.uplink_bits_per_s
     down_s_per_byte = BITS_PER_BYTE / scenario.link.downlink_bits_per_s
@@ -81,7 +121,8 @@ def prices_of(scenario: Scenario, model_batch: int) -> Prices:
         uplink_s_per_byte=rounds * up_s_per_byte,
         gradient_s_per_byte=rounds * down_s_per_byte if training else 0.0,
         result_s_per_byte=0.0 if training else rounds * down_s_per_byte,
-        parameter_s_per_byte=down_s_per_byte + up_s_per_byte if training else 0.0,
+        parameter_down_s_per_byte=down_s_per_byte if training else 0.0,
+        parameter_up_s_per_byte=up_s_per_byte if training else 0.0,
         round_trip_s=iterations * scenario.link.round_trip_s,
     )
     for name in Prices.__dataclass_fields__:

@@ -52,13 +52,14 @@ def best_cut_by_flow(
     """The cut of least delay among those that satisfy ``forced``.
 
     The network decides which cut; its delay is evaluated from its quantities, not taken from the
-    flow.
+    flow. Raises ``UnpriceableError`` where delays leave floating point.
     """
+    capacities = network.capacities(prices, forced)
     upper_bound = min(
         delay_of(cut_of(dag, on_device, mode), prices).total_s
         for on_device in (forced.device, ~forced.server)
     )
-    found = minimum_cut(network, network.capacities(prices, forced), upper_bound)
+    found = minimum_cut(network, capacities, upper_bound)
     on_device: Mask = found.source_side[FIRST_GROUP + network.group_of_node.astype(np.intp)]
     cut = cut_of(dag, on_device, mode)
     delay = delay_of(cut, prices)

@@ -31,12 +31,16 @@ from numpy.typing import NDArray
 from app.core.constraints import ForcedSides
 from app.core.csr import Index
 from app.core.dag import NO_PRODUCER, CostedDag, Mask, NodeWork
+from app.core.errors import UnpriceableError
 from app.core.scenario import Prices
 
 SOURCE = 0
 SINK = 1
 FIRST_GROUP = 2
 """Group g is vertex ``g + FIRST_GROUP``."""
+
+LONGEST_DELAY_S = float(np.finfo(np.float64).max) / 16
+"""Delays are below this, so that sums and small multiples of them are finite."""
 
 PRICED_COLUMNS = (
     "device_s_per_flop",
@@ -69,9 +73,19 @@ class FlowNetwork:
     group_of_node: Index
 
     def capacities(self, prices: Prices, forced: ForcedSides | None = None) -> NDArray[np.float64]:
-        """(a,) Capacities in seconds; ``inf`` where an arc may not be cut."""
+        """(a,) Capacities in seconds; ``inf`` where an arc may not be cut.
+
+        Raises ``UnpriceableError`` where their sum, which bounds the delay of every cut, leaves
+        floating point.
+        """
         price_list = np.array([getattr(prices, column) for column in PRICED_COLUMNS])
-        capacities: NDArray[np.float64] = self.quantities @ price_list
+        with np.errstate(over="ignore"):
+            capacities: NDArray[np.float64] = self.quantities @ price_list
+            total = capacities.sum()
+        if not total < LONGEST_DELAY_S:
+            raise UnpriceableError(
+                "the scenario makes delays infinite: a rate is too small or a count too large"
+            )
         capacities[self.is_infinite] = np.inf
         if forced is not None:
             on_device = self.group_of_node[forced.device]

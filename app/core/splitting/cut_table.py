@@ -1,0 +1,177 @@
+"""The cut table: every cut of a model that can be best, in three families.
+
+Which cuts can be best depends on what grows with what:
+
+- ``SLOWER_DEVICE``. A device no faster than the server, per FLOP. With total FLOPs T and prices
+  p_d >= p_s, computation costs p_d * d + p_s * (T - d) = (p_d - p_s) * d + p_s * T for d FLOPs on
+  the device, so every delay, energy and memory limit is monotone in device FLOPs, bytes across
+  (up, back and down), parameters, activations and crossing tensors. The best cut is among those
+  that are not dominated in these. (Energy counts the device's side only, so this family serves it
+  whatever the speeds.)
+- ``HULL_*``. A device faster than the server and a linear objective, by mode: server FLOPs take
+  the place of device FLOPs, and only the vertices of the lower convex hull can be the only best.
+- ``FULL_*``. Any speeds, throughput and memory limits, by mode: as device FLOPs and server FLOPs
+  are both to be small and have a fixed sum, two cuts compare only where they agree in these.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.constraints import ForcedSides
+from app.core.dag import CostedDag, Mask, NodeWork
+from app.core.scenario import Mode
+from app.core.splitting.frontier import (
+    CROSSING,
+    DEVICE,
+    GRADIENT,
+    KEPT,
+    PARAMETER,
+    PEAK,
+    RESULT,
+    RETAINED,
+    ROUND_TRIPS,
+    SERVER,
+    UPLINK,
+    FoundCuts,
+    Search,
+    find_cuts,
+)
+from app.core.splitting.pareto import (
+    Matrix,
+    Rows,
+    hull_candidates,
+    hull_vertices,
+    nondominated,
+    nondominated_within_groups,
+)
+
+MOST_CUTS = 100_000
+MANY = 2000
+"""From here on, the hull's candidates are chosen while partial cuts grow, not only at the end."""
+
+
+class Family(StrEnum):
+    """Which situations a table serves."""
+
+    SLOWER_DEVICE = "slower-device"
+    HULL_TRAINING = "hull-training"
+    HULL_INFERENCE = "hull-inference"
+    FULL_TRAINING = "full-training"
+    FULL_INFERENCE = "full-inference"
+
+    @classmethod
+    def hull(cls, mode: Mode) -> "Family":
+        """The family of linear objectives with a device faster than the server."""
+        return cls.HULL_TRAINING if mode is Mode.TRAINING else cls.HULL_INFERENCE
+
+    @classmethod
+    def full(cls, mode: Mode) -> "Family":
+        """The family of everything."""
+        return cls.FULL_TRAINING if mode is Mode.TRAINING else cls.FULL_INFERENCE
+
+
+COMPARED: dict[Family, tuple[int, ...]] = {
+    Family.SLOWER_DEVICE: (
+        DEVICE,
+        UPLINK,
+        GRADIENT,
+        RESULT,
+        PARAMETER,
+        KEPT,
+        PEAK,
+        CROSSING,
+        ROUND_TRIPS,
+    ),
+    Family.HULL_TRAINING: (SERVER, UPLINK, GRADIENT, PARAMETER, ROUND_TRIPS),
+    Family.HULL_INFERENCE: (SERVER, UPLINK, RESULT, ROUND_TRIPS),
+    Family.FULL_TRAINING: (UPLINK, GRADIENT, PARAMETER, KEPT, ROUND_TRIPS),
+    Family.FULL_INFERENCE: (UPLINK, RESULT, PARAMETER, PEAK, ROUND_TRIPS),
+}
+"""The quantities by which cuts are compared. The full families compare within equal FLOPs."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CutTable:
+    """Rows in ascending order of device FLOPs.
+
+    ``quantities`` (rows, 11) float64, by ``frontier.COLUMNS``; ``on_device_bits`` (rows,
+    ceil(n / 8)) uint8, a bit per node.
+    """
+
+    quantities: Matrix
+    on_device_bits: NDArray[np.uint8]
+    node_count: int
+
+    def __len__(self) -> int:
+        return len(self.quantities)
+
+    def on_device(self, row: int) -> Mask:
+        """(n,) The device nodes of a row."""
+        bits = np.unpackbits(self.on_device_bits[row], count=self.node_count)
+        return bits.astype(np.bool_)
+
+    def masks(self) -> NDArray[np.bool_]:
+        """(rows, n) The device nodes of all rows."""
+        return np.unpackbits(self.on_device_bits, axis=1, count=self.node_count).astype(np.bool_)
+
+
+def build_table(
+    dag: CostedDag,
+    family: Family,
+    forced: ForcedSides | None = None,
+    work: NodeWork | None = None,
+    most_cuts: int = MOST_CUTS,
+) -> CutTable:
+    """The table of a family, of the cuts that ``forced`` allows.
+
+    Raises ``TooManyCutsError`` where it would need more than ``most_cuts`` partial cuts at once.
+    """
+    found = find_cuts(dag, _search(family), forced, work, most_cuts)
+    if family in (Family.HULL_TRAINING, Family.HULL_INFERENCE):
+        vertices = hull_vertices(found.quantities[:, list(COMPARED[family])])
+        found = FoundCuts(found.quantities[vertices], found.on_device[vertices])
+    order = np.lexsort(found.quantities.T[::-1])
+    on_device = found.on_device[order]
+    return CutTable(
+        quantities=found.quantities[order],
+        on_device_bits=np.packbits(on_device, axis=1),
+        node_count=dag.node_count,
+    )
+
+
+def rows_for_mode(table: CutTable, mode: Mode) -> Rows:
+    """The rows of the ``SLOWER_DEVICE`` table that count in one mode.
+
+    The table serves both modes, so it compares both forms of activations; where only one counts,
+    some rows are dominated by others.
+    """
+    activations = KEPT if mode is Mode.TRAINING else PEAK
+    columns = [DEVICE, UPLINK, GRADIENT, RESULT, PARAMETER, activations, CROSSING, ROUND_TRIPS]
+    return nondominated(table.quantities[:, columns])
+
+
+def _search(family: Family) -> Search:
+    columns = list(COMPARED[family])
+    # What is retained decides later peaks, so a partial cut is compared by it as well.
+    carried = [*columns, RETAINED] if PEAK in columns else columns
+
+    def pareto(quantities: Matrix) -> Rows:
+        return nondominated(quantities[:, carried])
+
+    def within_equal_flops(quantities: Matrix) -> Rows:
+        return nondominated_within_groups(quantities[:, carried], quantities[:, DEVICE])
+
+    def hull(quantities: Matrix) -> Rows:
+        kept = pareto(quantities)
+        if len(kept) > MANY:
+            kept = kept[hull_candidates(quantities[kept][:, carried])]
+        return kept
+
+    if family is Family.SLOWER_DEVICE:
+        return Search(pareto, bounding=COMPARED[family])
+    if family in (Family.HULL_TRAINING, Family.HULL_INFERENCE):
+        return Search(hull, bounding=COMPARED[family])
+    return Search(within_equal_flops)

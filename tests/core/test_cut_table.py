@@ -1,0 +1,224 @@
+"""The cut tables against brute force over all closed sets."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.core.constraints import Constraints, ForcedSides, forced_sides
+from app.core.dag import CostedDag
+from app.core.errors import SplitError
+from app.core.quantities import cut_of, kept_activation_bytes, peak_activation_bytes
+from app.core.scenario import Mode
+from app.core.splitting.cut_table import Family, build_table
+from app.core.splitting.frontier import COLUMNS, TooManyCutsError
+from tests.oracles import closed_sets
+from tests.strategies import dags
+
+Vector = tuple[float, ...]
+
+
+def mask_of(dag: CostedDag, device: frozenset[int]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    return np.array([i in device for i in range(dag.node_count)], dtype=np.bool_)
+
+
+def figures(dag: CostedDag, device: frozenset[int]) -> dict[str, float]:
+    """All quantities of a cut by column name, from the reference."""
+    mask = mask_of(dag, device)
+    q = cut_of(dag, mask, Mode.TRAINING).quantities
+    return {
+        "device_flops": q.device_flops,
+        "server_flops": q.server_flops,
+        "uplink_bytes": q.uplink_bytes,
+        "gradient_bytes": q.gradient_bytes,
+        "result_bytes": q.result_bytes,
+        "device_parameter_bytes": q.device_parameter_bytes,
+        "kept_activation_bytes": kept_activation_bytes(dag, mask),
+        "peak_activation_bytes": peak_activation_bytes(dag, mask),
+        "crossing_tensors": q.crossing_tensors,
+        "round_trips": int(not mask.all()),
+    }
+
+
+def pareto_front(vectors: set[Vector]) -> set[Vector]:
+    """The vectors that no other vector dominates, pair by pair."""
+    return {
+        v
+        for v in vectors
+        if not any(w != v and all(a <= b for a, b in zip(w, v, strict=True)) for w in vectors)
+    }
+
+
+def lower_hull(vectors: set[Vector]) -> set[Vector]:
+    """The vectors that alone are cheapest at some prices >= 0, in exact arithmetic.
+
+    By the theorem of the alternative, v is none of them if and only if some convex combination of
+    the others is <= v; that is decided by Fourier-Motzkin elimination's stronger sibling here, an
+    exact simplex over fractions.
+    """
+    return {v for v in vectors if not dominated_by_mixture(v, [w for w in vectors if w != v])}
+
+
+def dominated_by_mixture(v: Vector, others: list[Vector]) -> bool:
+    """Whether weights x >= 0 with sum 1 exist such that sum(x * others) <= v, exactly.
+
+    Phase one of the simplex method with Bland's rule: minimise the artificial variable.
+    """
+    if not others:
+        return False
+    width = len(v)
+    # Rows: width rows  sum(x w) + slack = v ; one row  sum(x) + artificial = 1.
+    rows = [
+        [Fraction(w[i]) for w in others]
+        + [Fraction(int(i == j)) for j in range(width)]
+        + [Fraction(0), Fraction(v[i])]
+        for i in range(width)
+    ]
+    rows.append([Fraction(1)] * len(others) + [Fraction(0)] * width + [Fraction(1), Fraction(1)])
+    basis = [len(others) + i for i in range(width)] + [len(others) + width]
+    cost = [-value for value in rows[-1]]
+    cost[len(others) + width] = Fraction(0)
+    while True:
+        entering = next((j for j in range(len(cost) - 1) if cost[j] < 0), None)
+        if entering is None:
+            return cost[-1] == 0
+        ratios = [
+            (row[-1] / row[entering], basis[i], i)
+            for i, row in enumerate(rows)
+            if row[entering] > 0
+        ]
+        _, _, leaving = min(ratios)
+        pivot = rows[leaving][entering]
+        rows[leaving] = [value / pivot for value in rows[leaving]]
+        for i, row in enumerate(rows):
+            if i != leaving and row[entering] != 0:
+                factor = row[entering]
+                rows[i] = [a - factor * b for a, b in zip(row, rows[leaving], strict=True)]
+        factor = cost[entering]
+        cost = [a - factor * b for a, b in zip(cost, rows[leaving], strict=True)]
+        basis[leaving] = entering
+
+
+COMPARED = {
+    Family.SLOWER_DEVICE: (
+        "device_flops",
+        "uplink_bytes",
+        "gradient_bytes",
+        "result_bytes",
+        "device_parameter_bytes",
+        "kept_activation_bytes",
+        "peak_activation_bytes",
+        "crossing_tensors",
+        "round_trips",
+    ),
+    Family.FULL_TRAINING: (
+        "device_flops",
+        "server_flops",
+        "uplink_bytes",
+        "gradient_bytes",
+        "device_parameter_bytes",
+        "kept_activation_bytes",
+        "round_trips",
+    ),
+    Family.FULL_INFERENCE: (
+        "device_flops",
+        "server_flops",
+        "uplink_bytes",
+        "result_bytes",
+        "device_parameter_bytes",
+        "peak_activation_bytes",
+        "round_trips",
+    ),
+    Family.HULL_TRAINING: (
+        "server_flops",
+        "uplink_bytes",
+        "gradient_bytes",
+        "device_parameter_bytes",
+        "round_trips",
+    ),
+    Family.HULL_INFERENCE: ("server_flops", "uplink_bytes", "result_bytes", "round_trips"),
+}
+
+
+def allowed_sets(dag: CostedDag, forced: ForcedSides) -> list[frozenset[int]]:
+    must, must_not = set(np.flatnonzero(forced.device)), set(np.flatnonzero(forced.server))
+    return [device for device in closed_sets(dag) if must <= device and not must_not & device]
+
+
+@st.composite
+def constrained_dags(draw: st.DrawFn) -> tuple[CostedDag, ForcedSides]:
+    dag = draw(dags(max_nodes=9))
+    names = st.sets(st.sampled_from(dag.node_names), max_size=2).map(sorted).map(tuple)
+    try:
+        return dag, forced_sides(dag, Constraints(draw(names), draw(names), draw(st.booleans())))
+    except SplitError:
+        return dag, forced_sides(dag, Constraints())
+
+
+@pytest.mark.parametrize(
+    "family", [Family.SLOWER_DEVICE, Family.FULL_TRAINING, Family.FULL_INFERENCE]
+)
+@given(case=constrained_dags())
+@settings(max_examples=150, deadline=None)
+def test_table_equals_the_brute_force_pareto_front(
+    family: Family, case: tuple[CostedDag, ForcedSides]
+) -> None:
+    """The rows of a table are exactly the non-dominated vectors over all allowed closed sets."""
+    dag, forced = case
+    columns = COMPARED[family]
+    vectors = {
+        tuple(figures(dag, device)[name] for name in columns)
+        for device in allowed_sets(dag, forced)
+    }
+    table = build_table(dag, family, forced)
+    picked = table.quantities[:, [COLUMNS.index(name) for name in columns]]
+    rows = [tuple(row) for row in picked.tolist()]
+    assert len(rows) == len(set(rows))
+    assert set(rows) == pareto_front(vectors)
+
+
+@pytest.mark.parametrize("family", [Family.HULL_TRAINING, Family.HULL_INFERENCE])
+@given(case=constrained_dags())
+@settings(max_examples=150, deadline=None)
+def test_hull_table_equals_the_brute_force_hull(
+    family: Family, case: tuple[CostedDag, ForcedSides]
+) -> None:
+    """The rows are exactly the vertices of the lower hull of all allowed closed sets."""
+    dag, forced = case
+    columns = COMPARED[family]
+    vectors = {
+        tuple(figures(dag, device)[name] for name in columns)
+        for device in allowed_sets(dag, forced)
+    }
+    table = build_table(dag, family, forced)
+    picked = table.quantities[:, [COLUMNS.index(name) for name in columns]]
+    rows = [tuple(row) for row in picked.tolist()]
+    assert len(rows) == len(set(rows))
+    assert set(rows) == lower_hull(vectors)
+
+
+@given(case=constrained_dags())
+@settings(max_examples=150, deadline=None)
+def test_rows_carry_the_quantities_of_their_cut(case: tuple[CostedDag, ForcedSides]) -> None:
+    """Every row's nodes are a closed set, and its quantities are the reference's for that set."""
+    dag, forced = case
+    for family in Family:
+        table = build_table(dag, family, forced)
+        for index, row in enumerate(table.quantities.tolist()):
+            mask = table.on_device(index)
+            assert dag.is_closed(mask)
+            expected = figures(dag, frozenset(np.flatnonzero(mask).tolist()))
+            got = dict(zip(COLUMNS, row, strict=True))
+            got.pop("retained_bytes")
+            assert got == expected
+
+
+def test_a_bound_on_the_search_is_an_error_not_a_guess() -> None:
+    """Where more cuts are open than allowed the search says so instead of leaving some out."""
+    from tests.fixture_models import ingested
+
+    dag = ingested("light_inception_v2").dag
+    with pytest.raises(TooManyCutsError):
+        build_table(dag, Family.FULL_TRAINING, most_cuts=50)
