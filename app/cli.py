@@ -2,8 +2,10 @@
 
 from typing import Annotated
 
+import httpx
 import typer
 import uvicorn
+from pydantic import ValidationError
 
 from app.demo import run_demo
 from app.settings import Settings
@@ -23,7 +25,7 @@ def serve(
     workers: Annotated[int, typer.Option(help="Worker processes.", min=1)] = 1,
 ) -> None:
     """Run the service. On SQLite it applies migrations itself."""
-    settings = Settings()
+    settings = _settings()
     uvicorn.run(
         "app.main:create_app",
         factory=True,
@@ -39,7 +41,7 @@ def serve(
 @main.command()
 def migrate() -> None:
     """Bring the database to the newest schema."""
-    database = Database(Settings().effective_database_url)
+    database = Database(_settings().effective_database_url)
     try:
         database.migrate()
     finally:
@@ -57,4 +59,19 @@ def demo(
     ] = None,
 ) -> None:
     """Upload a real model, split it under three links in both modes, and print the answers."""
-    run_demo(url)
+    try:
+        run_demo(url)
+    except httpx.TransportError as error:
+        typer.echo(f"no answer from {url or 'the service'}: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _settings() -> Settings:
+    """The settings, or a sentence for each that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        for item in error.errors():
+            name = f"KERF_{item['loc'][0]}".upper()
+            typer.echo(f"{name} is {item['input']!r}: {item['msg']}", err=True)
+        raise typer.Exit(2) from error

@@ -7,6 +7,7 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from app import __version__
+from app.api.body_limit import BodyLimitMiddleware
 from app.api.docs import install_docs
 from app.api.openapi import install_openapi
 from app.api.problems import install_problem_handlers
@@ -27,7 +28,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         await to_thread.run_sync(services.stop)
 
     app = FastAPI(
-        title="Kerf", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+        title="Kerf",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
     install_problem_handlers(app)
@@ -35,5 +41,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install_openapi(app)
     for router in (splits.router, models.router, operations.router):
         app.include_router(router)
+    app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(RequestIdMiddleware)
     return app

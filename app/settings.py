@@ -1,6 +1,7 @@
 """Settings of the service, read from the environment."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -24,7 +25,7 @@ class Settings(BaseSettings):
         gt=0,
         description="Bytes of prepared models that one process holds in memory at most.",
     )
-    log_level: str = Field(
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Level of the log: debug, info, warning or error."
     )
 

@@ -1,4 +1,4 @@
-"""The fixture models: the zoo topologies that onnx ships, and the torch exports beside the tests."""
+"""The fixture models: the zoo topologies that onnx ships, and torch exports beside the tests."""
 
 from dataclasses import dataclass
 from functools import cache

@@ -6,7 +6,7 @@ Nothing here uses ``app.core.quantities`` or ``app.core.splitting``.
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import networkx as nx
 from networkx.algorithms.flow import boykov_kolmogorov
@@ -38,20 +38,50 @@ def crossing_tensors(dag: CostedDag, device: frozenset[int]) -> list[int]:
     ]
 
 
-def delay_s(dag: CostedDag, device: frozenset[int], scenario: Scenario) -> float:
-    """The design's delay formula, summed node by node and tensor by tensor."""
+class Terms(NamedTuple):
+    """The letters of the design's formulas, exactly; rates per second."""
+
+    b: Fraction
+    n: int
+    k: Fraction
+    device: Fraction
+    server: Fraction
+    up: Fraction
+    down: Fraction
+    round_trip_s: Fraction
+
+
+def terms_of(dag: CostedDag, scenario: Scenario) -> Terms:
+    """One scenario's numbers as fractions."""
     training = scenario.mode is Mode.TRAINING
-    b = (scenario.batch_size or dag.model_batch) / dag.model_batch
-    n = scenario.local_iterations if training else 1
-    k = 1 + scenario.backward_ratio if training else 1.0
-    up, down = scenario.link.uplink_bits_per_s, scenario.link.downlink_bits_per_s
+
+    def exact(figure: object) -> Fraction:
+        assert isinstance(figure, int | float)
+        return Fraction(figure)
+
+    return Terms(
+        b=exact(scenario.batch_size or dag.model_batch) / dag.model_batch,
+        n=int(exact(scenario.local_iterations)) if training else 1,
+        k=1 + exact(scenario.backward_ratio) if training else Fraction(1),
+        device=exact(scenario.device_flops_per_s),
+        server=exact(scenario.server_flops_per_s),
+        up=exact(scenario.link.uplink_bits_per_s),
+        down=exact(scenario.link.downlink_bits_per_s),
+        round_trip_s=exact(scenario.link.round_trip_s),
+    )
+
+
+def delay_s(dag: CostedDag, device: frozenset[int], scenario: Scenario) -> float:
+    """The design's delay formula, summed node by node and tensor by tensor, exactly."""
+    training = scenario.mode is Mode.TRAINING
+    b, n, k, device_rate, server_rate, up, down, round_trip_s = terms_of(dag, scenario)
     flops = dag.node_flops.tolist()
     sizes = dag.tensor_bytes.tolist()
     on_device = sum(flops[i] for i in device)
     on_server = sum(flops[i] for i in range(dag.node_count) if i not in device)
     crossing = crossing_tensors(dag, device)
-    total: float = n * b * k * on_device / scenario.device_flops_per_s
-    total += n * b * k * on_server / scenario.server_flops_per_s
+    total = n * b * k * on_device / device_rate
+    total += n * b * k * on_server / server_rate
     total += n * b * 8 * sum(sizes[t] for t in crossing) / up
     if training:
         back = [t for t in crossing if dag.tensor_is_floating[t] and dag.tensor_producers[t] >= 0]
@@ -67,8 +97,8 @@ def delay_s(dag: CostedDag, device: frozenset[int], scenario: Scenario) -> float
         ]
         total += b * 8 * sum(sizes[t] for t in results) / down
     if len(device) < dag.node_count:
-        total += n * scenario.link.round_trip_s
-    return total
+        total += n * round_trip_s
+    return float(total)
 
 
 def _parameter_bytes(dag: CostedDag, device: frozenset[int]) -> int:
@@ -107,15 +137,10 @@ def flow_graph(
     """A networkx graph with whole capacities, and the seconds that one unit of them stands for."""
     training = scenario.mode is Mode.TRAINING
     unit = Fraction(1, 2**160)
-    b = Fraction(scenario.batch_size or dag.model_batch, dag.model_batch)
-    n = scenario.local_iterations if training else 1
-    k = 1 + Fraction(scenario.backward_ratio) if training else Fraction(1)
-    up, down = (
-        8 / Fraction(rate)
-        for rate in (scenario.link.uplink_bits_per_s, scenario.link.downlink_bits_per_s)
-    )
-    device_price = round(n * b * k / Fraction(scenario.device_flops_per_s) / unit)
-    server_price = round(n * b * k / Fraction(scenario.server_flops_per_s) / unit)
+    b, n, k, device_rate, server_rate, up_rate, down_rate, round_trip_s = terms_of(dag, scenario)
+    up, down = 8 / up_rate, 8 / down_rate
+    device_price = round(n * b * k / device_rate / unit)
+    server_price = round(n * b * k / server_rate / unit)
     up_price, down_price = round(n * b * up / unit), round(n * b * down / unit)
     parameter_price = round((up + down) / unit)
     graph: nx.DiGraph[object] = nx.DiGraph()
@@ -157,9 +182,7 @@ def flow_graph(
         graph.add_edge("device", i, capacity=server_price * flops + results[i])
         graph.add_edge(i, "server", capacity=device_price * flops + held[i])
         forever("trip", i)
-    graph.add_edge(
-        "device", "trip", capacity=round(n * Fraction(scenario.link.round_trip_s) / unit)
-    )
+    graph.add_edge("device", "trip", capacity=round(n * round_trip_s / unit))
     for i in must_device:
         forever("device", i)
     for i in must_server:

@@ -1,11 +1,34 @@
 """The examples of the OpenAPI document, all about the demo model that ``kerf demo`` uploads.
 
-A test runs the request as it is, and holds the answer's fields against the real one's.
+A test uploads that model, runs the requests as they stand and compares the answers with these.
 """
 
 from typing import Any
 
-DEMO_MODEL_ID = "00000000000000000000000000000000"
+DEMO_MODEL_ID = "6d5bb5e8b61e0e3042d36056e7831109"
+SPLIT_ID = "5f0c1d2e3a4b5c6d7e8f901234567890"
+CURSOR = "MjAyNi0wMS0zMVQxMjowMDowMSswMDowMHw1ZjBjMWQyZTNhNGI1YzZkN2U4ZjkwMTIzNDU2Nzg5MA=="
+
+MODEL: dict[str, Any] = {
+    "id": DEMO_MODEL_ID,
+    "name": "mobilenet_v2",
+    "sha256": "a0067007c7558aaee230cf5305ff1f4b00b6c460be7f157b395b2def941f3cca",
+    "created_at": "2026-01-31T12:00:00.000000+00:00",
+    "ir_version": 10,
+    "opsets": {"ai.onnx": 20},
+    "nodes": 100,
+    "tensors": 101,
+    "flops": 607934720,
+    "parameter_bytes": 13951304,
+    "model_batch": 1,
+    "bound_dims": {"batch": 1},
+    "inputs": [
+        {"name": "pixel_values", "shape": [1, 3, 224, 224], "dtype": "float32", "bytes": 602112}
+    ],
+    "outputs": [{"name": "logits", "shape": [1, 1000], "dtype": "float32", "bytes": 4000}],
+    "blocks": 50,
+    "warnings": [],
+}
 
 SPLIT_REQUEST: dict[str, Any] = {
     "model_id": DEMO_MODEL_ID,
@@ -22,5 +45,44 @@ SPLIT_REQUEST: dict[str, Any] = {
     "store": True,
 }
 
-MODEL: dict[str, Any] = {"sha256": ""}
-SPLIT_ANSWER: dict[str, Any] = {}
+SPLIT_ANSWER: dict[str, Any] = {
+    "id": SPLIT_ID,
+    "model_id": DEMO_MODEL_ID,
+    "created_at": "2026-01-31T12:00:01.000000+00:00",
+    "cut": {
+        "device_nodes": 98,
+        "server_nodes": 2,
+        "cut_tensors": [
+            {"name": "mean", "shape": [1, 1280, 1, 1], "dtype": "float32", "bytes": 5120}
+        ],
+        "quantities": {
+            "device_flops": 605374720.0,
+            "server_flops": 2560000.0,
+            "uplink_bytes": 5120,
+            "gradient_bytes": 5120,
+            "result_bytes": 4000,
+            "device_parameter_bytes": 8827288,
+            "device_activation_bytes": 52608384,
+            "crossing_tensors": 1,
+        },
+    },
+    "delay": {
+        "total_s": 5.560555947785744,
+        "device_compute_s": 0.43696220390977447,
+        "server_compute_s": 6.350387596899225e-05,
+        "uplink_s": 0.6553599999999999,
+        "downlink_s": 0.131072,
+        "round_trip_s": 0.1,
+        "model_transfer_s": 4.23709824,
+    },
+    "baselines": {
+        "device_only_s": 7.1354359434586465,
+        "server_only_s": 77.1854165511938,
+    },
+    "objective_value": 5.560555947785744,
+    "optimal": True,
+    "gap": None,
+    "method": "general",
+    "solve_s": 0.0009,
+    "certificate": {"cut_value": 5.560555947785744, "flow_value": 5.560555947785743},
+}

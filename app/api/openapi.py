@@ -5,7 +5,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from app.api.examples import MODEL, SPLIT_ANSWER, SPLIT_REQUEST
 from app.api.problems import Problem
+from app.api.request_id import HEADER
 
 DESCRIPTION = """
 Splitting-as-a-service. Upload an ONNX model once (`POST /models`); then post the device's current
@@ -19,6 +21,20 @@ Units stand in names: `_s` seconds, `_bytes` bytes, `_bits_per_s` bits per secon
 (a count; 1 multiply-accumulate = 2 FLOPs), `_flops_per_s` FLOPS (a rate). Every error is
 `application/problem+json` (RFC 9457); every answer carries `X-Request-Id`.
 """
+
+_REQUEST_ID = {
+    "description": "Id of the request: the client's own `X-Request-Id` if it is at most 128 "
+    "letters, digits, dots, dashes and underscores, else a new one.",
+    "schema": {"type": "string", "examples": ["9f86d081884c7d65"]},
+}
+
+_TAGS = [
+    {"name": "models", "description": "Upload a network once; Kerf keeps its costed DAG."},
+    {"name": "splits", "description": "Find the best cut for a scenario; read results again."},
+    {"name": "operations", "description": "For whoever runs the service."},
+]
+_EXAMPLES = {"SplitIn": SPLIT_REQUEST, "SplitOut": SPLIT_ANSWER, "ModelOut": MODEL}
+"""Put in here, because pydantic sorts the keys of examples, and these are made to be read."""
 
 
 def install_openapi(app: FastAPI) -> None:
@@ -43,4 +59,13 @@ def _build(app: FastAPI) -> dict[str, Any]:
     # FastAPI's own form of validation errors is never answered.
     for name in ("HTTPValidationError", "ValidationError"):
         components.pop(name, None)
+    for name, example in _EXAMPLES.items():
+        components[name]["examples"] = [example]
+    schema["tags"] = _TAGS
+    schema["components"]["headers"] = {"RequestId": _REQUEST_ID}
+    for operation in (
+        operation for item in schema["paths"].values() for operation in item.values()
+    ):
+        for response in operation["responses"].values():
+            response.setdefault("headers", {})[HEADER] = {"$ref": "#/components/headers/RequestId"}
     return schema

@@ -1,5 +1,6 @@
 """RFC 9457 problems: the one table from domain error to HTTP status, and the handlers."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,8 +9,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app import errors
+from app.api.request_id import HEADER as REQUEST_ID
 from app.core import errors as core_errors
 from app.errors import KerfError
 
@@ -69,17 +72,73 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": _DESCRIPTIONS[status],
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "example": _EXAMPLES[status],
+                }
+            },
         }
         for status in statuses
     }
 
 
 _DESCRIPTIONS = {
+    400: "The body cannot be read.",
     404: "There is nothing by this id.",
+    413: "The body is too large.",
+    415: "The body is not of the media type that this call takes.",
     422: "The request is not right; `detail` says what would be.",
     503: "The service cannot answer now.",
 }
+
+
+def _example(status: int, kind: str, title: str, detail: str) -> dict[str, Any]:
+    return {"type": kind, "title": title, "status": status, "detail": detail}
+
+
+_EXAMPLES = {
+    400: _example(400, "malformed-body", "The body cannot be read", "Invalid multipart data."),
+    404: _example(404, "not-found", "Not found", "there is no model 'resnet'"),
+    413: _example(
+        413,
+        "content-too-large",
+        "The body is too large",
+        "the body is larger than 16777216 bytes",
+    ),
+    415: _example(
+        415,
+        "unsupported-media-type",
+        "Unsupported media type",
+        "the body is not declared as JSON; send it with Content-Type: application/json",
+    ),
+    422: {
+        **_example(
+            422,
+            "invalid-request",
+            "The request is not valid",
+            "body.device.flops_per_s: Input should be greater than 0",
+        ),
+        "errors": [
+            {"loc": ["body", "device", "flops_per_s"], "msg": "Input should be greater than 0"}
+        ],
+    },
+    503: _example(
+        503,
+        "not-ready",
+        "The service cannot answer now",
+        "the database does not answer (OperationalError)",
+    ),
+}
+
+
+class ProblemResponse(JSONResponse):
+    """In ASCII, because a problem may quote text that UTF-8 cannot hold (a lone surrogate)."""
+
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
 def problem(
@@ -94,7 +153,7 @@ def problem(
     body: dict[str, Any] = {"type": kind, "title": title, "status": status, "detail": detail}
     if field_errors:
         body["errors"] = list(field_errors)
-    return JSONResponse(body, status, headers=headers, media_type=MEDIA_TYPE)
+    return ProblemResponse(body, status, headers=headers)
 
 
 def install_problem_handlers(app: FastAPI) -> None:
@@ -105,19 +164,34 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def _kerf_error(_request: Request, error: Exception) -> JSONResponse:
+def _kerf_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, KerfError)
     row = next(
         (STATUS_AND_TITLE[kind] for kind in type(error).__mro__ if kind in STATUS_AND_TITLE), None
     )
     status, kind, title = row or (422, "refused", "The request is refused")
-    fields = [{"loc": list(error.loc), "msg": error.detail}] if error.loc else []
+    fields = [{"loc": _loc(request, error.loc), "msg": error.detail}] if error.loc else []
     return problem(status, kind, title, error.detail, fields)
+
+
+def _loc(request: Request, loc: Sequence[str | int]) -> list[str | int]:
+    """A path from the request's root; the domain knows nothing of bodies and queries."""
+    if loc[0] in ("body", "path", "query"):
+        return list(loc)
+    return ["path" if loc[0] in request.path_params else "body", *loc]
 
 
 def _invalid_request(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    fields = [{"loc": list(item["loc"]), "msg": item["msg"]} for item in error.errors()]
+    if isinstance(error.body, bytes) and error.body:
+        # FastAPI leaves a body in bytes where its header does not say that it is JSON.
+        return problem(
+            415,
+            "unsupported-media-type",
+            "Unsupported media type",
+            "the body is not declared as JSON; send it with Content-Type: application/json",
+        )
+    fields = [{"loc": list(item["loc"]), "msg": _message(item)} for item in error.errors()]
     first = fields[0]
     detail = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     if len(fields) > 1:
@@ -125,15 +199,61 @@ def _invalid_request(_request: Request, error: Exception) -> JSONResponse:
     return problem(422, "invalid-request", "The request is not valid", detail, fields)
 
 
-def _http_exception(_request: Request, error: Exception) -> JSONResponse:
+def _message(item: dict[str, Any]) -> str:
+    """What pydantic says of a field, in the words of HTTP where its own are not."""
+    if item["type"] == "json_invalid":
+        return f"not JSON: {item['ctx']['error']} at character {item['loc'][-1]}"
+    if item["type"] == "extra_forbidden":
+        return "unknown; GET /docs shows what this call takes"
+    return str(item["msg"])
+
+
+def _http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    kind = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
-    headers = dict(error.headers) if error.headers else None
-    return problem(error.status_code, kind, str(error.detail), str(error.detail), (), headers)
+    status, detail, headers = error.status_code, str(error.detail), dict(error.headers or {})
+    kind, title = _HTTP_KINDS.get(status, ("http-error", detail))
+    if status == 404:
+        detail = f"there is nothing at {request.url.path}; GET /docs shows what there is"
+    elif status == 405:
+        headers["Allow"] = ", ".join(_methods_of(request)) or headers.get("Allow", "")
+        detail = f"{request.method} is not allowed here; allowed: {headers['Allow']}"
+    elif status == 400 and detail == "There was an error parsing the body":
+        detail = (
+            "the body cannot be read as JSON in UTF-8: wrong bytes, nested too deeply, or a number "
+            "of too many digits"
+        )
+    return problem(status, kind, title, detail, (), headers)
 
 
-def _unexpected(_request: Request, _error: Exception) -> JSONResponse:
-    # The server logs the traceback; the client gets the request id in X-Request-Id.
+_HTTP_KINDS = {
+    400: ("malformed-body", "The body cannot be read"),
+    404: ("not-found", "Not found"),
+    405: ("method-not-allowed", "Method not allowed"),
+    413: ("content-too-large", "The body is too large"),
+    415: ("unsupported-media-type", "Unsupported media type"),
+}
+
+
+def _methods_of(request: Request) -> list[str]:
+    """The methods of a path, over all its routes (the router names those of one route only)."""
+    routes = request.app.router.routes
+    return [
+        method
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes
+        )
+    ]
+
+
+def _unexpected(request: Request, _error: Exception) -> JSONResponse:
+    # The server logs the traceback; the client gets the request id. It is set here because this
+    # handler runs outside of the middleware that sets it elsewhere.
+    request_id = getattr(request.state, "request_id", "")
     return problem(
-        500, "internal-error", "Internal error", "Kerf failed; report the request id of this answer"
+        500,
+        "internal-error",
+        "Internal error",
+        "Kerf failed; report the request id of this answer",
+        headers={REQUEST_ID: request_id},
     )

@@ -5,10 +5,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.examples import DEMO_MODEL_ID, MODEL, SPLIT_ANSWER, SPLIT_REQUEST
+from app.api.examples import (
+    CURSOR,
+    DEMO_MODEL_ID,
+    MODEL,
+    SPLIT_ANSWER,
+    SPLIT_ID,
+)
 
 Rate = Annotated[float, Field(gt=0)]
 Seconds = Annotated[float, Field(ge=0)]
+NodeName = Annotated[str, Field(max_length=4096)]
 
 
 class _Request(BaseModel):
@@ -56,13 +63,13 @@ class LinkIn(_Request):
 class ConstraintsIn(_Request):
     """What every acceptable cut must satisfy."""
 
-    pin_device: list[str] = Field(
+    pin_device: list[NodeName] = Field(
         default_factory=list,
         max_length=10_000,
         description="Names of nodes that must run on the device, with all that they depend on.",
-        examples=[["node_conv2d"]],
+        examples=[["node_Conv_810"]],
     )
-    pin_server: list[str] = Field(
+    pin_server: list[NodeName] = Field(
         default_factory=list,
         max_length=10_000,
         description="Names of nodes that must run on the server, with all that depends on them.",
@@ -78,9 +85,9 @@ class ConstraintsIn(_Request):
 class SplitIn(_Request):
     """One situation to find the best cut for."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [SPLIT_REQUEST]})
-
-    model_id: str = Field(description="Id of an uploaded model.", examples=[DEMO_MODEL_ID])
+    model_id: str = Field(
+        description="Id of an uploaded model.", max_length=64, examples=[DEMO_MODEL_ID]
+    )
     device: DeviceIn = Field(description="The weak side.")
     server: ServerIn = Field(description="The strong side.")
     link: LinkIn = Field(description="The link between them, as it is now.")
@@ -144,8 +151,6 @@ class TensorOut(BaseModel):
 class ModelOut(BaseModel):
     """What Kerf knows of a model."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [MODEL]})
-
     id: str = Field(
         description="Id of the model: the same content, dimensions and batch have the same id.",
         examples=[DEMO_MODEL_ID],
@@ -155,20 +160,20 @@ class ModelOut(BaseModel):
         description="SHA-256 of the uploaded file, hexadecimal.", examples=[MODEL["sha256"]]
     )
     created_at: datetime = Field(
-        description="When it was uploaded, UTC.", examples=["2026-01-31T12:00:00Z"]
+        description="When it was uploaded, UTC.", examples=[MODEL["created_at"]]
     )
     ir_version: int = Field(description="ONNX IR version of the file.", examples=[10])
     opsets: dict[str, int] = Field(
         description="Operator set version by domain.", examples=[{"ai.onnx": 20}]
     )
-    nodes: int = Field(description="Operators that run in each pass.", examples=[100])
-    tensors: int = Field(description="Tensors that nodes exchange.", examples=[101])
+    nodes: int = Field(description="How many operators run in each pass.", examples=[100])
+    tensors: int = Field(description="How many tensors the nodes exchange.", examples=[101])
     flops: int = Field(
         description="Forward FLOPs for the bound batch (1 multiply-accumulate = 2 FLOPs).",
-        examples=[608000000],
+        examples=[MODEL["flops"]],
     )
     parameter_bytes: int = Field(
-        description="Bytes of all distinct parameters.", examples=[13950000]
+        description="Bytes of all distinct parameters.", examples=[MODEL["parameter_bytes"]]
     )
     model_batch: int = Field(
         description="Samples that the bound shapes hold; `batch_size` scales from it.", examples=[1]
@@ -179,7 +184,7 @@ class ModelOut(BaseModel):
     inputs: list[TensorOut] = Field(description="Graph inputs, which exist on the device.")
     outputs: list[TensorOut] = Field(description="Graph outputs.")
     blocks: int = Field(
-        description="Parts of the DAG between single connecting tensors.", examples=[50]
+        description="How many parts the DAG has between single connecting tensors.", examples=[50]
     )
     warnings: list[str] = Field(
         description="What was approximated, and how much of the FLOPs it touches.", examples=[[]]
@@ -189,24 +194,24 @@ class ModelOut(BaseModel):
 class QuantitiesOut(BaseModel):
     """What a cut uses, for one batch of `model_batch` samples, forward."""
 
-    device_flops: float = Field(description="FLOPs on the device.", examples=[2.1e8])
-    server_flops: float = Field(description="FLOPs on the server.", examples=[4e8])
+    device_flops: float = Field(description="FLOPs on the device.", examples=[6.054e08])
+    server_flops: float = Field(description="FLOPs on the server.", examples=[2.56e06])
     uplink_bytes: int = Field(
-        description="Bytes of all tensors that cross, each once.", examples=[50176]
+        description="Bytes of all tensors that cross, each once.", examples=[5120]
     )
     gradient_bytes: int = Field(
-        description="Bytes of those that return a gradient in training.", examples=[50176]
+        description="Bytes of those that return a gradient in training.", examples=[5120]
     )
     result_bytes: int = Field(
         description="Bytes of graph outputs made on the server.", examples=[4000]
     )
     device_parameter_bytes: int = Field(
-        description="Bytes of the distinct parameters that device nodes use.", examples=[950000]
+        description="Bytes of the distinct parameters that device nodes use.", examples=[8827288]
     )
     device_activation_bytes: int = Field(
         description="Training: bytes of the activations kept for the backward pass. Inference: "
         "peak bytes of live activations.",
-        examples=[26000000],
+        examples=[52608384],
     )
     crossing_tensors: int = Field(description="How many tensors cross.", examples=[1])
 
@@ -214,8 +219,8 @@ class QuantitiesOut(BaseModel):
 class CutOut(BaseModel):
     """Where the model is cut."""
 
-    device_nodes: int = Field(description="Nodes on the device.", examples=[41])
-    server_nodes: int = Field(description="Nodes on the server.", examples=[59])
+    device_nodes: int = Field(description="How many nodes run on the device.", examples=[98])
+    server_nodes: int = Field(description="How many nodes run on the server.", examples=[2])
     cut_tensors: list[TensorOut] = Field(description="The tensors that cross (smashed data).")
     quantities: QuantitiesOut = Field(description="What the cut uses.")
 
@@ -223,67 +228,81 @@ class CutOut(BaseModel):
 class DelayOut(BaseModel):
     """Where the time goes: one round in training, one pass in inference."""
 
-    total_s: float = Field(description="Sum of the parts, in seconds.", examples=[0.31])
-    device_compute_s: float = Field(description="Computation on the device, s.", examples=[0.02])
-    server_compute_s: float = Field(description="Computation on the server, s.", examples=[0.01])
-    uplink_s: float = Field(description="Smashed data up, s.", examples=[0.2])
-    downlink_s: float = Field(
-        description="Gradients (training) or results (inference) down, s.", examples=[0.04]
+    total_s: float = Field(description="Sum of the parts, in seconds.", examples=[5.561])
+    device_compute_s: float = Field(
+        description="Computation on the device, in seconds.", examples=[0.437]
     )
-    round_trip_s: float = Field(description="Round trips, s.", examples=[0.01])
+    server_compute_s: float = Field(
+        description="Computation on the server, in seconds.", examples=[6.35e-05]
+    )
+    uplink_s: float = Field(description="Smashed data up, in seconds.", examples=[0.6554])
+    downlink_s: float = Field(
+        description="Gradients (training) or results (inference) down, in seconds.",
+        examples=[0.1311],
+    )
+    round_trip_s: float = Field(description="Round trips, in seconds.", examples=[0.1])
     model_transfer_s: float = Field(
-        description="Training: the device-side model down and up again, s.", examples=[0.03]
+        description="Training: the device-side model down and up again, in seconds.",
+        examples=[4.237],
     )
 
 
 class BaselinesOut(BaseModel):
     """The delay of the two trivial cuts, whether or not the constraints allow them."""
 
-    device_only_s: float = Field(description="Everything on the device, s.", examples=[0.7])
-    server_only_s: float = Field(description="Everything on the server, s.", examples=[0.5])
+    device_only_s: float = Field(
+        description="Everything on the device, in seconds.", examples=[7.135]
+    )
+    server_only_s: float = Field(
+        description="Everything on the server, in seconds.", examples=[77.19]
+    )
 
 
 class CertificateOut(BaseModel):
     """A proof of optimality by duality: no cut is below any flow, and these two meet."""
 
-    cut_value: float = Field(description="Delay of the cut, s.", examples=[0.31])
-    flow_value: float = Field(description="Value of a feasible flow, s.", examples=[0.31])
+    cut_value: float = Field(description="Delay of the cut, in seconds.", examples=[5.561])
+    flow_value: float = Field(description="Value of a feasible flow, in seconds.", examples=[5.561])
 
 
 class NodeNamesOut(BaseModel):
     """The nodes of both sides, in topological order."""
 
-    device: list[str] = Field(description="Names of the device's nodes.", examples=[["conv1"]])
-    server: list[str] = Field(description="Names of the server's nodes.", examples=[["fc"]])
+    device: list[str] = Field(
+        description="Names of the device's nodes.", examples=[["node_Conv_810"]]
+    )
+    server: list[str] = Field(
+        description="Names of the server's nodes.", examples=[["node_linear"]]
+    )
 
 
 class SplitOut(BaseModel):
     """The best cut for one scenario."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [SPLIT_ANSWER]})
-
     id: str | None = Field(
         description="Id of the stored result; null if it was not stored.",
-        examples=["5f0c1d2e3a4b5c6d7e8f901234567890"],
+        examples=[SPLIT_ID],
     )
     model_id: str = Field(description="Id of the model.", examples=[DEMO_MODEL_ID])
     created_at: datetime = Field(
-        description="When it was answered, UTC.", examples=["2026-01-31T12:00:00Z"]
+        description="When it was answered, UTC.", examples=[SPLIT_ANSWER["created_at"]]
     )
     cut: CutOut = Field(description="Where the model is cut.")
     delay: DelayOut = Field(description="What that costs.")
     baselines: BaselinesOut = Field(description="What the trivial cuts cost.")
     objective_value: float = Field(
-        description="The minimised value: seconds for `delay`.", examples=[0.31]
+        description="The minimised value: seconds for `delay`.", examples=[5.561]
     )
     optimal: bool = Field(description="Whether the cut is proved optimal.", examples=[True])
     gap: float | None = Field(
         default=None,
-        description="Where `optimal` is false: how much better any cut can be at most.",
+        description="Where `optimal` is false: how much better any cut can be at most, in seconds.",
         examples=[None],
     )
     method: Literal["general"] = Field(description="The method used.", examples=["general"])
-    solve_s: float = Field(description="Time that finding the cut took, s.", examples=[0.0004])
+    solve_s: float = Field(
+        description="Time that finding the cut took, in seconds.", examples=[0.0004]
+    )
     certificate: CertificateOut | None = Field(
         default=None, description="Proof of optimality, from the methods that give one."
     )
@@ -295,8 +314,10 @@ class SplitOut(BaseModel):
 class GraphNodeOut(BaseModel):
     """An operator of the DAG."""
 
-    id: int = Field(description="Position in topological order.", examples=[0])
-    name: str = Field(description="Name in the model, or one made for it.", examples=["conv1"])
+    id: int = Field(description="Id: its position in topological order.", examples=[0])
+    name: str = Field(
+        description="Name in the model, or one made for it.", examples=["node_Conv_810"]
+    )
     op_type: str = Field(description="ONNX operator.", examples=["Conv"])
     flops: int = Field(description="Forward FLOPs.", examples=[21676032])
     block: int = Field(description="Id of its block.", examples=[0])
@@ -305,20 +326,23 @@ class GraphNodeOut(BaseModel):
 class GraphTensorOut(TensorOut):
     """A tensor of the DAG."""
 
-    id: int = Field(description="Position in the list.", examples=[0])
+    id: int = Field(description="Id: its position in the list.", examples=[0])
     producer: int | None = Field(
-        description="Node that makes it; null for a graph input.", examples=[None]
+        description="Id of the node that makes it; null for a graph input.", examples=[None]
     )
-    consumers: list[int] = Field(description="Nodes that use it.", examples=[[0]])
+    consumers: list[int] = Field(description="Ids of the nodes that use it.", examples=[[0]])
     is_output: bool = Field(description="Whether it is a graph output.", examples=[False])
 
 
 class GraphParameterOut(BaseModel):
     """A distinct parameter."""
 
-    name: str = Field(description="Name in the model.", examples=["conv1.weight"])
+    name: str = Field(
+        description="Name in the model.",
+        examples=["mobilenet_v2.conv_stem.first_conv.convolution.weight"],
+    )
     bytes: int = Field(description="Size in bytes.", examples=[3456])
-    users: list[int] = Field(description="Nodes that use it.", examples=[[0]])
+    users: list[int] = Field(description="Ids of the nodes that use it.", examples=[[0]])
 
 
 class GraphOut(BaseModel):
@@ -334,7 +358,7 @@ class ModelPage(BaseModel):
 
     items: list[ModelOut] = Field(description="The models.")
     next_cursor: str | None = Field(
-        description="Pass as `cursor` for the next page; null on the last.", examples=[None]
+        description="Pass as `cursor` for the next page; null on the last.", examples=[CURSOR]
     )
 
 
@@ -343,7 +367,7 @@ class SplitPage(BaseModel):
 
     items: list[SplitOut] = Field(description="The results.")
     next_cursor: str | None = Field(
-        description="Pass as `cursor` for the next page; null on the last.", examples=[None]
+        description="Pass as `cursor` for the next page; null on the last.", examples=[CURSOR]
     )
 
 

@@ -22,7 +22,7 @@ class Block:
     """Nodes ``start`` to ``stop`` (exclusive), and the tensors that connect them with the rest.
 
     ``input_tensor`` is None for a first block that several graph inputs feed, ``output_tensor``
-    None for a last block that does not end in a single graph output.
+    None for a last block that does not make a single graph output.
     """
 
     id: int
@@ -41,7 +41,8 @@ def blocks_of(dag: CostedDag) -> tuple[Block, ...]:
     start, input_tensor = 0, _only(entries.tolist())
     for last in range(dag.node_count):
         is_final = last == dag.node_count - 1
-        output_tensor = _only(results.tolist()) if is_final else connectors[last]
+        made_here = results[dag.tensor_producers[results] >= start]
+        output_tensor = _only(made_here.tolist()) if is_final else connectors[last]
         if not is_final and output_tensor is None:
             continue
         blocks.append(Block(len(blocks), start, last + 1, input_tensor, output_tensor))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.dag import NO_PRODUCER, CostedDag, Mask, NodeWork
-from app.core.scenario import Mode, Prices
+from app.core.scenario import Figure, Mode, Prices
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,13 @@ class Cut:
 class Delay:
     """Where the time of one round (training) or one inference goes, in seconds."""
 
-    total_s: float
-    device_compute_s: float
-    server_compute_s: float
-    uplink_s: float
-    downlink_s: float
-    round_trip_s: float
-    model_transfer_s: float
+    total_s: Figure
+    device_compute_s: Figure
+    server_compute_s: Figure
+    uplink_s: Figure
+    downlink_s: Figure
+    round_trip_s: Figure
+    model_transfer_s: Figure
 
 
 def cut_of(dag: CostedDag, on_device: Mask, mode: Mode, work: NodeWork | None = None) -> Cut:
@@ -92,14 +92,39 @@ def cut_of(dag: CostedDag, on_device: Mask, mode: Mode, work: NodeWork | None = 
 def delay_of(cut: Cut, prices: Prices) -> Delay:
     """The delay of a cut under a price list (the design's arithmetic, term by term)."""
     q = cut.quantities
-    device_compute_s = prices.device_s_per_flop * q.device_flops
-    server_compute_s = prices.server_s_per_flop * q.server_flops
-    uplink_s = prices.uplink_s_per_byte * q.uplink_bytes
-    downlink_s = (
-        prices.gradient_s_per_byte * q.gradient_bytes + prices.result_s_per_byte * q.result_bytes
+    return delay_terms(
+        prices,
+        device_flops=q.device_flops,
+        server_flops=q.server_flops,
+        uplink_bytes=q.uplink_bytes,
+        gradient_bytes=q.gradient_bytes,
+        result_bytes=q.result_bytes,
+        device_parameter_bytes=q.device_parameter_bytes,
+        round_trips=1.0 if cut.server_nodes else 0.0,
     )
-    round_trip_s = prices.round_trip_s if cut.server_nodes else 0.0
-    model_transfer_s = prices.parameter_s_per_byte * q.device_parameter_bytes
+
+
+def delay_terms(
+    prices: Prices,
+    *,
+    device_flops: Figure,
+    server_flops: Figure,
+    uplink_bytes: Figure,
+    gradient_bytes: Figure,
+    result_bytes: Figure,
+    device_parameter_bytes: Figure,
+    round_trips: Figure,
+) -> Delay:
+    """The terms of a delay, of one cut and price list or of many; ``round_trips``: 1 where any
+    node runs on the server, else 0."""
+    device_compute_s = prices.device_s_per_flop * device_flops
+    server_compute_s = prices.server_s_per_flop * server_flops
+    uplink_s = prices.uplink_s_per_byte * uplink_bytes
+    downlink_s = (
+        prices.gradient_s_per_byte * gradient_bytes + prices.result_s_per_byte * result_bytes
+    )
+    round_trip_s = prices.round_trip_s * round_trips
+    model_transfer_s = prices.parameter_s_per_byte * device_parameter_bytes
     return Delay(
         total_s=device_compute_s
         + server_compute_s

@@ -4,13 +4,18 @@ The arithmetic is Kerf's own, after the split-learning setting of arXiv 2507.010
 writes it out. Every price is linear, so a delay is the product of prices and quantities.
 """
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
 
 from app.core.errors import UnpriceableError
 
 BITS_PER_BYTE = 8
+
+Figure = float | NDArray[np.float64]
+"""A number, or an array of one number per scenario where many are priced at once."""
 
 
 class Mode(StrEnum):
@@ -32,23 +37,23 @@ class Objective(StrEnum):
 class Link:
     """The link between device and server: rates in bits/s, one round trip in seconds."""
 
-    uplink_bits_per_s: float
-    downlink_bits_per_s: float
-    round_trip_s: float = 0.0
+    uplink_bits_per_s: Figure
+    downlink_bits_per_s: Figure
+    round_trip_s: Figure = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class DevicePower:
     """What the device draws, in watts, while it computes, sends and receives."""
 
-    compute_w: float
-    transmit_w: float
-    receive_w: float
+    compute_w: Figure
+    transmit_w: Figure
+    receive_w: Figure
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One situation to split for.
+    """One situation to split for, or many of one mode and objective with arrays for numbers.
 
     ``batch_size`` None stands for the batch that the model was bound to. ``local_iterations`` and
     ``backward_ratio`` (backward FLOPs over forward FLOPs) count in training only. ``memory_bytes``
@@ -58,19 +63,19 @@ class Scenario:
     throughput is an inference objective.
     """
 
-    device_flops_per_s: float
-    server_flops_per_s: float
+    device_flops_per_s: Figure
+    server_flops_per_s: Figure
     link: Link
     mode: Mode = Mode.TRAINING
-    batch_size: int | None = None
-    local_iterations: int = 1
-    backward_ratio: float = 2.0
+    batch_size: Figure | None = None
+    local_iterations: Figure = 1
+    backward_ratio: Figure = 2.0
     objective: Objective = Objective.DELAY
-    memory_bytes: float | None = None
-    optimizer_states: int = 0
+    memory_bytes: Figure | None = None
+    optimizer_states: Figure = 0
     power: DevicePower | None = None
 
-    def batches(self, model_batch: int) -> float:
+    def batches(self, model_batch: int) -> Figure:
         """How many batches of the model's own size one batch is."""
         return (model_batch if self.batch_size is None else self.batch_size) / model_batch
 
@@ -84,24 +89,19 @@ class Prices:
     paid once where any node runs on the server.
     """
 
-    device_s_per_flop: float
-    server_s_per_flop: float
-    uplink_s_per_byte: float
-    gradient_s_per_byte: float
-    result_s_per_byte: float
-    parameter_down_s_per_byte: float
-    parameter_up_s_per_byte: float
-    round_trip_s: float
+    device_s_per_flop: Figure
+    server_s_per_flop: Figure
+    uplink_s_per_byte: Figure
+    gradient_s_per_byte: Figure
+    result_s_per_byte: Figure
+    parameter_down_s_per_byte: Figure
+    parameter_up_s_per_byte: Figure
+    round_trip_s: Figure
 
     @property
-    def parameter_s_per_byte(self) -> float:
+    def parameter_s_per_byte(self) -> Figure:
         """Down and up again."""
         return self.parameter_down_s_per_byte + self.parameter_up_s_per_byte
-
-    @property
-    def device_is_faster(self) -> bool:
-        """Whether a FLOP takes less time on the device than on the server."""
-        return self.device_s_per_flop < self.server_s_per_flop
 
 
 def prices_of(scenario: Scenario, model_batch: int) -> Prices:
@@ -125,9 +125,10 @@ def prices_of(scenario: Scenario, model_batch: int) -> Prices:
         parameter_up_s_per_byte=up_s_per_byte if training else 0.0,
         round_trip_s=iterations * scenario.link.round_trip_s,
     )
-    for name in Prices.__dataclass_fields__:
-        if not math.isfinite(getattr(prices, name)):
+    for field in fields(prices):
+        if not np.isfinite(getattr(prices, field.name)).all():
             raise UnpriceableError(
-                f"the scenario makes {name} infinite: a rate is too small or a count too large"
+                f"the scenario makes {field.name} infinite: a rate is too small or a count too "
+                "large"
             )
     return prices

@@ -1,5 +1,6 @@
 """A costed DAG in networkx's formats."""
 
+import re
 from typing import Any
 
 import networkx as nx
@@ -12,7 +13,8 @@ def networkx_graph(dag: CostedDag) -> "nx.MultiDiGraph[str]":
     """Operators and graph inputs as vertices by name; an edge per tensor and consumer.
 
     Attributes: ``op_type``, ``flops``, ``block`` of an operator; ``tensor``, ``shape``, ``dtype``,
-    ``bytes`` of an edge. A graph input is a vertex ``input:NAME`` of type ``Input``.
+    ``bytes`` of an edge. A graph input is a vertex ``input:NAME`` of type ``Input`` (with more
+    colons where an operator has that name).
     """
     graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
     blocks = block_of_node(dag, blocks_of(dag))
@@ -23,7 +25,7 @@ def networkx_graph(dag: CostedDag) -> "nx.MultiDiGraph[str]":
     for tensor, consumers in enumerate(dag.tensor_consumers.to_lists()):
         maker = int(dag.tensor_producers[tensor])
         if maker == NO_PRODUCER:
-            source = f"input:{dag.tensor_names[tensor]}"
+            source = _input_vertex(dag, tensor)
             graph.add_node(source, op_type="Input", flops=0)
         else:
             source = dag.node_names[maker]
@@ -39,8 +41,28 @@ def node_link(dag: CostedDag) -> dict[str, Any]:
 
 
 def graphml(dag: CostedDag) -> str:
-    """GraphML, as text."""
-    return "\n".join(nx.generate_graphml(networkx_graph(dag)))
+    """GraphML, as text; characters that XML cannot hold are written as ``\\x..``."""
+    graph = networkx_graph(dag)
+    spelt = {name: _in_xml(name) for name in graph}
+    if any(_NOT_XML.search(name) for name in (*spelt, *dag.tensor_names)):
+        nx.relabel_nodes(graph, spelt, copy=False)
+        for _, _, facts in graph.edges(data=True):
+            facts["tensor"] = _in_xml(facts["tensor"])
+    return "\n".join(nx.generate_graphml(graph))
+
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def _in_xml(name: str) -> str:
+    return _NOT_XML.sub(lambda found: f"\\x{ord(found[0]):02x}", name)
+
+
+def _input_vertex(dag: CostedDag, tensor: int) -> str:
+    vertex = f"input:{dag.tensor_names[tensor]}"
+    while vertex in dag.node_index:
+        vertex = f"input:{vertex.removeprefix('input')}"
+    return vertex
 
 
 def _edge(dag: CostedDag, tensor: int) -> dict[str, Any]:

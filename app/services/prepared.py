@@ -67,6 +67,7 @@ class PreparedModels:
         )
         self._lock = threading.Lock()
         self._loading: dict[str, threading.Lock] = {}
+        self._discards = 0
 
     def cached(self, model_id: str) -> PreparedModel | None:
         """The model if it is in the cache; never waits for the database."""
@@ -87,9 +88,12 @@ class PreparedModels:
     def discard(self, model_id: str) -> None:
         """Forget a model."""
         with self._lock:
+            self._discards += 1
             self._cache.pop(model_id, None)
 
     def _load(self, model_id: str) -> PreparedModel:
+        with self._lock:
+            discards = self._discards
         with self._database.reading() as connection:
             dag = model_store.get_dag(connection, model_id)
         if dag is None:
@@ -97,5 +101,7 @@ class PreparedModels:
         model = PreparedModel(model_id, dag)
         if model.nbytes <= self._cache.maxsize:
             with self._lock:
-                self._cache[model_id] = model
+                # A model may have been deleted since it was read, and would never leave again.
+                if self._discards == discards:
+                    self._cache[model_id] = model
         return model

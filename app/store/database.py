@@ -29,10 +29,9 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        if self.is_sqlite and self.url.database:
-            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
         self._engine = create_engine(self.url)
         if self.is_sqlite:
+            event.listen(self._engine, "do_connect", self._make_directory)
             event.listen(self._engine, "connect", _configure_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
         self._writing_engine = self._engine.execution_options(**{_WRITES: True})
@@ -77,6 +76,10 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+
+    def _make_directory(self, *_connection: object) -> None:
+        if self.url.database:
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:

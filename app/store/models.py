@@ -8,6 +8,7 @@ from sqlalchemy import delete, insert, select
 
 from app.core.dag import CostedDag
 from app.store.database import ReadConnection, WriteConnection
+from app.store.ids import is_id
 from app.store.packing import pack_dag, unpack_dag
 from app.store.pages import Page, newest_first, page_of
 from app.store.tables import models, prepared_models
@@ -40,12 +41,16 @@ def add(connection: WriteConnection, row: ModelRow, dag: CostedDag) -> None:
 
 def get(connection: ReadConnection | WriteConnection, model_id: str) -> ModelRow | None:
     """The model of this id, if there is one."""
+    if not is_id(model_id):
+        return None
     found = connection.execute(select(models).where(models.c.id == model_id)).mappings().first()
     return ModelRow(**found) if found else None
 
 
 def get_dag(connection: ReadConnection, model_id: str) -> CostedDag | None:
     """The costed DAG of a model, if there is one."""
+    if not is_id(model_id):
+        return None
     query = select(prepared_models.c.dag).where(prepared_models.c.model_id == model_id)
     packed = connection.execute(query).scalar_one_or_none()
     return unpack_dag(packed) if packed is not None else None
@@ -59,4 +64,6 @@ def page(connection: ReadConnection, limit: int, cursor: str | None) -> Page:
 
 def remove(connection: WriteConnection, model_id: str) -> bool:
     """Delete a model with its DAG and its results; whether it was there."""
+    if not is_id(model_id):
+        return False
     return connection.execute(delete(models).where(models.c.id == model_id)).rowcount > 0

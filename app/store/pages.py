@@ -4,12 +4,13 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, Table, and_, or_
+from sqlalchemy import ColumnElement, RowMapping, Select, Table, literal, tuple_
 
 from app.errors import BadCursorError
+from app.store.ids import is_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,11 @@ def _after(
     created_at: ColumnElement[datetime], row_id: ColumnElement[str], cursor: str
 ) -> ColumnElement[bool]:
     moment, last_id = _decode(cursor)
-    return or_(created_at < moment, and_(created_at == moment, row_id < last_id))
+    # A comparison of rows, because only that is a range of the index.
+    after: ColumnElement[bool] = tuple_(created_at, row_id) < tuple_(
+        literal(moment, created_at.type), literal(last_id, row_id.type)
+    )
+    return after
 
 
 def _encode(created_at: datetime, row_id: str) -> str:
@@ -50,8 +55,10 @@ def _encode(created_at: datetime, row_id: str) -> str:
 def _decode(cursor: str) -> tuple[datetime, str]:
     try:
         moment, row_id = base64.urlsafe_b64decode(cursor.encode()).decode().split("|")
-        return datetime.fromisoformat(moment), row_id
-    except (binascii.Error, ValueError) as error:
+        if not is_id(row_id):
+            raise ValueError(row_id)
+        return datetime.fromisoformat(moment).astimezone(UTC), row_id
+    except (binascii.Error, OverflowError, ValueError) as error:
         raise BadCursorError(
             "the cursor is not one that Kerf made; pass next_cursor of the page before, unchanged",
             loc=("query", "cursor"),

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import false, insert, select
 
 from app.store.database import ReadConnection, WriteConnection
+from app.store.ids import is_id
 from app.store.pages import Page, newest_first, page_of
 from app.store.tables import splits
 
@@ -39,6 +40,8 @@ def add(connection: WriteConnection, row: SplitRow) -> None:
 
 def get(connection: ReadConnection, split_id: str) -> SplitRow | None:
     """The result of this id, if there is one."""
+    if not is_id(split_id):
+        return None
     found = connection.execute(select(splits).where(splits.c.id == split_id)).mappings().first()
     return SplitRow(**found) if found else None
 
@@ -47,6 +50,6 @@ def page(connection: ReadConnection, limit: int, cursor: str | None, model_id: s
     """A page of results, newest first, of one model where one is named."""
     query = select(splits.c.id, splits.c.model_id, splits.c.created_at, splits.c.answer)
     if model_id is not None:
-        query = query.where(splits.c.model_id == model_id)
+        query = query.where(splits.c.model_id == model_id if is_id(model_id) else false())
     rows = connection.execute(newest_first(query, splits, limit, cursor)).mappings().all()
     return page_of(rows, limit)

@@ -4,10 +4,16 @@ import json
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, File, Form, Path, Response, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Path, Response, UploadFile
 from fastapi.responses import JSONResponse
 
-from app.api.dependencies import GraphQueryDep, NoQueryDep, PageQueryDep, ServicesDep
+from app.api.dependencies import (
+    GraphQueryDep,
+    NoQueryDep,
+    PageQueryDep,
+    ServicesDep,
+    only_form_fields,
+)
 from app.api.examples import DEMO_MODEL_ID
 from app.api.problems import problem_responses
 from app.api.schemas import GraphOut, ModelOut, ModelPage
@@ -17,6 +23,8 @@ from app.services.models import graph_of
 from app.store.models import ModelRow
 
 router = APIRouter(tags=["models"])
+
+PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 
 ModelId = Annotated[
     str, Path(description="Id of an uploaded model.", max_length=64, examples=[DEMO_MODEL_ID])
@@ -34,20 +42,26 @@ ModelId = Annotated[
             "description": "Registered.",
             "headers": {"Location": {"schema": {"type": "string"}, "description": "Its path."}},
         },
-        **problem_responses(422),
+        **problem_responses(400, 413, 415, 422),
     },
+    dependencies=[Depends(only_form_fields("name", "dims", "model_batch", files=("file",)))],
 )
 async def upload_model(
     services: ServicesDep,
     _query: NoQueryDep,
     file: Annotated[
-        UploadFile, File(description="The .onnx file; weights in external data may be absent.")
+        UploadFile,
+        File(
+            description="The .onnx file; weights in external data may be absent.",
+            examples=["mobilenet_v2.onnx"],
+        ),
     ],
     name: Annotated[
         str | None,
         Form(
             description="Name for people; the file's name if left out.",
             max_length=200,
+            pattern=PRINTABLE,
             examples=["mobilenet_v2"],
         ),
     ] = None,
@@ -87,6 +101,7 @@ async def upload_model(
 @router.get(
     "/models",
     summary="List models, newest first",
+    response_description="A page of models.",
     response_model=ModelPage,
     responses=problem_responses(422),
 )
@@ -100,6 +115,7 @@ async def list_models(services: ServicesDep, query: PageQueryDep) -> Response:
 @router.get(
     "/models/{model_id}",
     summary="Show a model",
+    response_description="The model.",
     response_model=ModelOut,
     responses=problem_responses(404, 422),
 )
@@ -111,6 +127,7 @@ async def get_model(services: ServicesDep, _query: NoQueryDep, model_id: ModelId
 @router.delete(
     "/models/{model_id}",
     summary="Delete a model and its results",
+    response_description="It is gone.",
     status_code=204,
     responses=problem_responses(404, 422),
 )
@@ -156,15 +173,22 @@ def _summary(row: ModelRow) -> dict[str, Any]:
 
 def _stem(filename: str | None) -> str | None:
     stem = (filename or "").replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".onnx")
-    return stem[:200] or None
+    return "".join(filter(str.isprintable, stem))[:200] or None
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands in it twice")
+    return found
 
 
 def _parse_dims(text: str | None) -> dict[str, int]:
     if text is None or not text.strip():
         return {}
     try:
-        dims = json.loads(text)
-    except ValueError as error:
+        dims = json.loads(text, object_pairs_hook=_without_repetition)
+    except (ValueError, RecursionError) as error:
         raise BadBindingError(f"dims is not JSON: {error}", loc=("body", "dims")) from error
     if not isinstance(dims, dict) or not all(type(value) is int for value in dims.values()):
         raise BadBindingError(

@@ -14,6 +14,7 @@ router = APIRouter(tags=["operations"])
 @router.get(
     "/healthz",
     summary="Is the process alive?",
+    response_description="It is.",
     response_model=HealthOut,
     responses=problem_responses(422),
 )
@@ -25,6 +26,7 @@ async def healthz(_query: NoQueryDep) -> Response:
 @router.get(
     "/readyz",
     summary="Can the service do its work?",
+    response_description="It can.",
     response_model=HealthOut,
     responses=problem_responses(422, 503),
 )

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Response
 from fastapi.responses import JSONResponse
 
 from app.api.dependencies import ServicesDep, SplitAnswerQueryDep, SplitPageQueryDep
+from app.api.examples import SPLIT_ID
 from app.api.problems import problem_responses
 from app.api.schemas import SplitIn, SplitOut, SplitPage
 from app.core.constraints import Constraints
@@ -14,14 +15,17 @@ from app.services.splits import SplitQuery
 
 router = APIRouter(tags=["splits"])
 
-SplitId = Annotated[str, Path(description="Id of a stored result.", max_length=64)]
+SplitId = Annotated[
+    str, Path(description="Id of a stored result.", max_length=64, examples=[SPLIT_ID])
+]
 
 
 @router.post(
     "/split",
     summary="Find the best cut for one scenario",
+    response_description="The best cut, what it costs, and the proof.",
     response_model=SplitOut,
-    responses=problem_responses(404, 422),
+    responses=problem_responses(400, 404, 413, 415, 422),
 )
 async def split(services: ServicesDep, query: SplitAnswerQueryDep, scenario: SplitIn) -> Response:
     """The provably optimal division of a model between device and server, now."""
@@ -32,6 +36,7 @@ async def split(services: ServicesDep, query: SplitAnswerQueryDep, scenario: Spl
 @router.get(
     "/splits",
     summary="List stored results, newest first",
+    response_description="A page of results.",
     response_model=SplitPage,
     responses=problem_responses(422),
 )
@@ -44,6 +49,7 @@ async def list_splits(services: ServicesDep, query: SplitPageQueryDep) -> Respon
 @router.get(
     "/splits/{split_id}",
     summary="Show a stored result",
+    response_description="The result as it was answered.",
     response_model=SplitOut,
     responses=problem_responses(404, 422),
 )

@@ -56,11 +56,11 @@ def best_cut_by_flow(
     """
     capacities = network.capacities(prices, forced)
     upper_bound = min(
-        delay_of(cut_of(dag, on_device, mode), prices).total_s
+        float(delay_of(cut_of(dag, on_device, mode), prices).total_s)
         for on_device in (forced.device, ~forced.server)
     )
     found = minimum_cut(network, capacities, upper_bound)
     on_device: Mask = found.source_side[FIRST_GROUP + network.group_of_node.astype(np.intp)]
     cut = cut_of(dag, on_device, mode)
     delay = delay_of(cut, prices)
-    return Solution(cut, delay, Certificate(delay.total_s, found.flow_value))
+    return Solution(cut, delay, Certificate(float(delay.total_s), found.flow_value))

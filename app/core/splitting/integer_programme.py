@@ -120,8 +120,8 @@ class _Programme:
         self._quantities = self._linear_quantities(work)
         for maker, user in zip(*(edge.tolist() for edge in dag.edges), strict=True):
             self._rows.at_least({maker: 1.0, user: -1.0})
-        if np.isfinite(pricing.memory_bytes):
-            self._limit_memory()
+        if pricing.memory_bytes is not None:
+            self._limit_memory(float(pricing.memory_bytes))
 
     def solve(self, time_limit_s: float, typical_value: float) -> ProgrammeSolution:
         scale = SCALE / typical_value if typical_value > 0 else 1.0
@@ -230,8 +230,7 @@ class _Programme:
                 constant += weight * offset
         self._rows.at_least(terms, constant)
 
-    def _limit_memory(self) -> None:
-        limit = self._pricing.memory_bytes
+    def _limit_memory(self, limit: float) -> None:
         weights = self._pricing.memory_weights / limit
         parameters, _ = self._quantities[PARAMETER]
         base: Terms = {}

@@ -63,6 +63,7 @@ def _solve(
     if status != solver.OPTIMAL:
         raise RuntimeError(f"max-flow ended with {status}")
     source_side = np.zeros(network.vertex_count, dtype=np.bool_)
+    source_side[SOURCE] = True  # the solver does not know of vertices without arcs
     source_side[solver.get_source_side_min_cut()] = True
     return MinimumCut(source_side, math.ldexp(solver.optimal_flow(), -scale_bits))
 

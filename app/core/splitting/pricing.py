@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.scenario import Mode, Objective, Prices, Scenario, prices_of
+from app.core.scenario import Figure, Mode, Objective, Prices, Scenario
 from app.core.splitting.frontier import (
     COLUMNS,
     DEVICE,
@@ -37,50 +37,71 @@ Costs = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pricing:
-    """A scenario's weights and its memory limit.
+    """A scenario's weights and its memory limit, or those of s scenarios, along a last axis.
 
-    ``weights`` (5, stages, 11): by rate (the last: none), stage, and quantity of
+    ``weights`` (5, stages, 11[, s]): by rate (the last: none), stage, and quantity of
     ``frontier.COLUMNS``; seconds (delay, throughput) or joules (energy) per unit.
-    ``memory_weights`` (11,): bytes of device memory per unit. ``memory_bytes``: inf for no limit.
+    ``memory_weights`` (11[, s]): bytes of device memory per unit. ``memory_bytes``: None for no
+    limit. ``device_is_faster``: whether a FLOP takes less time on the device than on the server.
     """
 
     weights: NDArray[np.float64]
     memory_weights: NDArray[np.float64]
-    memory_bytes: float
-    device_is_faster: bool
+    memory_bytes: Figure | None
+    device_is_faster: bool | NDArray[np.bool_]
 
     def values(self, quantities: Matrix) -> Costs:
-        """(k,) The objective's value of each cut; inf where it exceeds the device's memory."""
+        """(k[, s]) The objective's value of each cut; inf where it exceeds the device's memory."""
         stages = self.weights.sum(axis=0)
-        values: Costs = (quantities @ stages.T).max(axis=1)
-        if math.isfinite(self.memory_bytes):
+        values: Costs = quantities @ stages[0]
+        for stage in stages[1:]:
+            np.maximum(values, quantities @ stage, out=values)
+        if self.memory_bytes is not None:
             values[self.memory_needed(quantities) > self.memory_bytes] = np.inf
         return values
 
+    def of(self, chosen: NDArray[np.intp]) -> "Pricing":
+        """Some of the scenarios, by their places."""
+        limit = self.memory_bytes
+        return Pricing(
+            self.weights[..., chosen],
+            self.memory_weights[..., chosen],
+            limit[chosen] if isinstance(limit, np.ndarray) else limit,
+            np.asarray(self.device_is_faster)[chosen],
+        )
+
     def memory_needed(self, quantities: Matrix) -> Costs:
-        """(k,) Bytes that each cut needs on the device."""
+        """(k[, s]) Bytes that each cut needs on the device."""
         return np.asarray(quantities @ self.memory_weights)
 
 
-def pricing_of(scenario: Scenario, model_batch: int) -> Pricing:
-    """The weights of a scenario. Raises ``UnpriceableError``, or ``ValueError`` where the
-    objective lacks what it needs (energy: power; throughput: inference mode)."""
-    prices = prices_of(scenario, model_batch)
-    stages = {
+def pricing_of(scenario: Scenario, prices: Prices, model_batch: int) -> Pricing:
+    """The weights of a scenario whose prices are known.
+
+    Raises ``ValueError`` where the objective lacks what it needs (energy: power; throughput:
+    inference mode).
+    """
+    weigh = {
         Objective.DELAY: _delay_weights,
         Objective.ENERGY: _energy_weights,
         Objective.THROUGHPUT: _throughput_weights,
-    }[scenario.objective](scenario, prices)
-    memory = np.zeros(len(COLUMNS))
-    training = scenario.mode is Mode.TRAINING
-    memory[PARAMETER] = 2 + scenario.optimizer_states if training else 1
-    memory[KEPT if training else PEAK] = scenario.batches(model_batch)
-    limit = math.inf if scenario.memory_bytes is None else scenario.memory_bytes
-    return Pricing(stages, memory, limit, prices.device_is_faster)
+    }[scenario.objective]
+    shape = np.shape(prices.device_s_per_flop)
+    memory = np.zeros((len(COLUMNS), *shape))
+    if scenario.memory_bytes is not None:
+        training = scenario.mode is Mode.TRAINING
+        memory[PARAMETER] = 2 + scenario.optimizer_states if training else 1
+        memory[KEPT if training else PEAK] = scenario.batches(model_batch)
+    faster = prices.device_s_per_flop < prices.server_s_per_flop
+    return Pricing(weigh(scenario, prices), memory, scenario.memory_bytes, faster)
+
+
+def _no_weights(prices: Prices, stages: int) -> NDArray[np.float64]:
+    return np.zeros((5, stages, len(COLUMNS), *np.shape(prices.device_s_per_flop)))
 
 
 def _delay_weights(_scenario: Scenario, prices: Prices) -> NDArray[np.float64]:
-    weights = np.zeros((5, 1, len(COLUMNS)))
+    weights = _no_weights(prices, 1)
     weights[DEVICE_RATE, 0, DEVICE] = prices.device_s_per_flop
     weights[SERVER_RATE, 0, SERVER] = prices.server_s_per_flop
     weights[UPLINK_RATE, 0, UPLINK] = prices.uplink_s_per_byte
@@ -110,7 +131,7 @@ def _throughput_weights(scenario: Scenario, prices: Prices) -> NDArray[np.float6
     """Seconds per batch of each stage of the pipeline; the slowest one sets the pace."""
     if scenario.mode is not Mode.INFERENCE:
         raise ValueError("throughput is an objective of inference")
-    weights = np.zeros((5, 4, len(COLUMNS)))
+    weights = _no_weights(prices, 4)
     weights[DEVICE_RATE, 0, DEVICE] = prices.device_s_per_flop
     weights[UPLINK_RATE, 1, UPLINK] = prices.uplink_s_per_byte
     weights[SERVER_RATE, 2, SERVER] = prices.server_s_per_flop
@@ -126,76 +147,61 @@ class Interval:
     high: float
 
 
-def stays_best(pricing: Pricing, chosen: Costs, rivals: Matrix, rate: int) -> Interval:
-    """For which factors x on the price of one rate the chosen cut is no worse than any rival.
+def stays_best(pricing: Pricing, chosen: Costs, rivals: Matrix) -> list[Interval]:
+    """By rate: for which factors x on its price the chosen cut is no worse than any rival.
 
-    The price is x times the scenario's; x = 1 is in the interval where the cut is best now.
-    ``chosen``: (11,) quantities; ``rivals``: (k, 11), those that the memory limit allows.
+    The price is x times the scenario's. ``chosen``: (11,) quantities; ``rivals``: (k, 11), those
+    that the memory limit allows.
+    """
+    if pricing.weights.shape[1] == 1:
+        return _stays_best_in_one_stage(pricing, chosen, rivals)
+    return [_stays_best_in_stages(pricing, chosen, rivals, rate) for rate in range(len(RATES))]
 
-    Write F(x) = max(c, a + b x) for the chosen cut and F_r(x) = max(c_r, a_r + b_r x) for a rival,
-    all of a, b, c >= 0. F exceeds F_r in exactly two ways. (1) c > c_r and c > a_r + b_r x: below
-    x = (c - a_r) / b_r. (2) a + b x > c_r and a + b x > a_r + b_r x: the first holds above
-    (c_r - a) / b, the second above (a_r - a) / (b - b_r) if b > b_r and below it if b < b_r. With
-    one stage there is no c (minus infinity), with several the stage that moves has a = 0; so (2)
-    excludes one side only.
+
+def _stays_best_in_one_stage(pricing: Pricing, chosen: Costs, rivals: Matrix) -> list[Interval]:
+    """A rival costs (a_r - a) + (b_r - b) x more than the chosen cut; where that is negative, the
+    chosen cut is not best: above its zero if b_r < b, below it if b_r > b."""
+    weights = pricing.weights[:, 0, :]
+    extra = rivals - chosen
+    moving = extra @ weights[: len(RATES)].T
+    fixed = (extra @ weights.sum(axis=0))[:, None] - moving
+    with np.errstate(divide="ignore", invalid="ignore"):
+        zero = -fixed / moving
+    low = np.where(moving > 0, zero, 0.0).max(axis=0, initial=0.0)
+    high = np.where(moving < 0, zero, np.inf).min(axis=0, initial=np.inf)
+    return [Interval(*ends) for ends in zip(low.tolist(), high.tolist(), strict=True)]
+
+
+def _stays_best_in_stages(pricing: Pricing, chosen: Costs, rivals: Matrix, rate: int) -> Interval:
+    """The same for the largest of several stages, of which the rate moves at most one.
+
+    Write F(x) = max(c, b x) for the chosen cut and F_r(x) = max(c_r, b_r x) for a rival, b x being
+    the stage that the rate moves and c the largest of the others. F exceeds F_r in exactly two
+    ways: c > c_r and c > b_r x, below x = c / b_r; or b x > c_r and b > b_r, above x = c_r / b.
     """
     moving = pricing.weights[rate]
-    fixed = pricing.weights.sum(axis=0) - moving
-    stage = int(np.flatnonzero(moving.any(axis=1))[0]) if moving.any() else 0
-    cuts = np.concatenate([chosen[None, :], rivals])
-    a, b = cuts @ fixed[stage], cuts @ moving[stage]
-    others = np.delete(fixed, stage, axis=0)
-    c = (cuts @ others.T).max(axis=1) if len(others) else np.full(len(cuts), -np.inf)
-    low, high = 0.0, math.inf
+    if not moving.any():
+        return Interval(0.0, math.inf)
+    stage = int(np.flatnonzero(moving.any(axis=1))[0])
+    others = np.delete(pricing.weights.sum(axis=0), stage, axis=0)
+    c, b = (chosen @ others.T).max(), chosen @ moving[stage]
+    c_r, b_r = (rivals @ others.T).max(axis=1), rivals @ moving[stage]
     with np.errstate(divide="ignore", invalid="ignore"):
-        below = (c[0] - a[1:]) / b[1:]
-        low = _largest(below[(c[0] > c[1:]) & (b[1:] > 0)], low)
-        # Where the chosen cut does not move, it is above the rival's fixed part always or never.
-        unmoved = np.where(a[0] > c[1:], -np.inf, np.inf)
-        meets_fixed = (c[1:] - a[0]) / b[0] if b[0] > 0 else unmoved
-        meets_moving = (a[1:] - a[0]) / (b[0] - b[1:])
-    steeper = b[0] > b[1:]
-    high = _smallest(np.maximum(meets_fixed, meets_moving)[steeper], high)
-    flatter = (b[0] < b[1:]) & (meets_fixed < meets_moving)
-    low = _largest(meets_moving[flatter], low)
-    return Interval(low, high)
+        below = c / b_r[(c > c_r) & (b_r > 0)]
+        above = c_r[b > b_r] / b
+    return Interval(float(below.max(initial=0.0)), float(above.min(initial=np.inf)))
 
 
-def _largest(items: Costs, least: float) -> float:
-    return max(least, float(items.max(initial=least)))
+def rate_range(spans: Sequence[Interval]) -> tuple[float | None, float | None]:
+    """The range of a rate, in factors on the scenario's, from spans of factors on its price.
 
-
-def _smallest(items: Costs, most: float) -> float:
-    return min(most, float(items.min(initial=most)))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Region:
-    """Cuts among which the best is, for the prices of one rate in an interval of factors."""
-
-    rivals: Matrix
-    interval: Interval
-
-
-def valid_range(
-    pricing: Pricing, chosen: Costs, regions: Sequence[Region], rate: int
-) -> tuple[float | None, float | None]:
-    """The range of one rate, in factors on the scenario's rate, in which the chosen cut is best.
-
-    ``regions`` adjoin; one holds the factor 1. None stands for an open end. The range grows from 1
-    outwards, through as many regions as the cut stays best in.
+    ``spans`` may adjoin; the first holds the factor 1. The range grows from 1 outwards, through as
+    many spans as adjoin. None stands for an open end. A price is the inverse of its rate.
     """
-    low, high = 1.0, 1.0
-    spans = [_overlap(stays_best(pricing, chosen, r.rivals, rate), r.interval) for r in regions]
-    for span in sorted(spans, key=lambda span: span.low):
+    low, high = min(1.0, spans[0].low), max(1.0, spans[0].high)
+    for span in spans[1:]:
         if span.low <= high <= span.high:
             high = span.high
-    for span in sorted(spans, key=lambda span: -span.high):
         if span.low <= low <= span.high:
             low = span.low
-    # A price is the inverse of its rate.
     return (1 / high if math.isfinite(high) else None, 1 / low if low > 0 else None)
-
-
-def _overlap(first: Interval, second: Interval) -> Interval:
-    return Interval(max(first.low, second.low), min(first.high, second.high))

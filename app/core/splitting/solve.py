@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.core.constraints import ForcedSides
 from app.core.dag import CostedDag, NodeWork
 from app.core.errors import InfeasibleError
 from app.core.scenario import Objective, Scenario
 from app.core.splitting.cut_table import CutTable, Family, build_table
-from app.core.splitting.frontier import TooManyCutsError
+from app.core.splitting.frontier import COLUMNS, TooManyCutsError
 from app.core.splitting.pareto import Matrix
 from app.core.splitting.pricing import (
     DEVICE_RATE,
@@ -20,12 +21,12 @@ from app.core.splitting.pricing import (
     Costs,
     Interval,
     Pricing,
-    Region,
+    rate_range,
     stays_best,
-    valid_range,
 )
 
-EVERYWHERE = Interval(0.0, np.inf)
+TIE = 1e-12
+"""At the turn, cuts of both tables may tie; their zero is there but for rounding."""
 
 
 class CutTables:
@@ -85,16 +86,12 @@ class BestRow:
     value: float
 
 
-def family_for(scenario: Scenario, pricing: Pricing) -> Family:
+def family_for(scenario: Scenario, device_is_faster: bool) -> Family:
     """The family whose table serves a scenario (see ``cut_table``)."""
     if scenario.objective is Objective.THROUGHPUT:
         return Family.full(scenario.mode)
-    if scenario.objective is Objective.ENERGY or not pricing.device_is_faster:
+    if scenario.objective is Objective.ENERGY or not device_is_faster:
         return Family.SLOWER_DEVICE
-    return _family_for_faster_device(scenario)
-
-
-def _family_for_faster_device(scenario: Scenario) -> Family:
     if scenario.memory_bytes is None:
         return Family.hull(scenario.mode)
     return Family.full(scenario.mode)
@@ -106,7 +103,7 @@ def best_row(tables: CutTables, scenario: Scenario, pricing: Pricing) -> BestRow
     Raises ``InfeasibleError`` where no cut fits the device's memory, ``TooManyCutsError`` where
     the table is out of reach.
     """
-    table = tables.get(family_for(scenario, pricing))
+    table = tables.get(family_for(scenario, bool(pricing.device_is_faster)))
     values = pricing.values(table.quantities)
     row = int(values.argmin())
     value = float(values[row])
@@ -117,10 +114,11 @@ def best_row(tables: CutTables, scenario: Scenario, pricing: Pricing) -> BestRow
 
 def memory_infeasible(pricing: Pricing, least_needed: float) -> InfeasibleError:
     """The refusal of a memory limit that no cut keeps."""
+    limit = float(pricing.memory_bytes or 0.0)
     return InfeasibleError(
-        f"no cut fits the device: device.memory_bytes is {pricing.memory_bytes:.0f}, the least "
-        f"that any cut (that the constraints allow) needs is {least_needed:.0f} bytes, "
-        f"{least_needed - pricing.memory_bytes:.0f} more",
+        f"no cut fits the device: device.memory_bytes is {limit:.0f}, the least that any cut "
+        f"(that the constraints allow) needs is {least_needed:.0f} bytes, "
+        f"{least_needed - limit:.0f} more",
         loc=("device", "memory_bytes"),
     )
 
@@ -133,16 +131,20 @@ def valid_ranges(
     As the rate of one side passes that of the other, the best cut comes from another table. Where
     the row is still best there, the range goes on in that table.
     """
+    link = scenario.link
     rates = (
-        scenario.device_flops_per_s,
-        scenario.server_flops_per_s,
-        scenario.link.uplink_bits_per_s,
-        scenario.link.downlink_bits_per_s,
+        float(scenario.device_flops_per_s),
+        float(scenario.server_flops_per_s),
+        float(link.uplink_bits_per_s),
+        float(link.downlink_bits_per_s),
     )
+    here = stays_best(pricing, best.quantities, _allowed(pricing, best.table.quantities))
     ranges = {}
     for rate, name in enumerate(RATES):
-        regions = _regions(tables, scenario, pricing, best, rate)
-        low, high = valid_range(pricing, best.quantities, regions, rate)
+        spans = [here[rate]]
+        if scenario.objective is Objective.DELAY and rate in (DEVICE_RATE, SERVER_RATE):
+            spans = _spans_across_the_turn(tables, scenario, pricing, best, rate, here[rate])
+        low, high = rate_range(spans)
         ranges[name] = (
             None if low is None else low * rates[rate],
             None if high is None else high * rates[rate],
@@ -150,29 +152,80 @@ def valid_ranges(
     return ranges
 
 
-def _regions(
-    tables: CutTables, scenario: Scenario, pricing: Pricing, best: BestRow, rate: int
-) -> list[Region]:
-    here = _allowed(pricing, best.table.quantities)
-    if scenario.objective is not Objective.DELAY or rate not in (DEVICE_RATE, SERVER_RATE):
-        return [Region(here, EVERYWHERE)]
-    # The factor on this price at which a FLOP takes equally long on both sides.
-    ratio = scenario.device_flops_per_s / scenario.server_flops_per_s
+def _spans_across_the_turn(
+    tables: CutTables,
+    scenario: Scenario,
+    pricing: Pricing,
+    best: BestRow,
+    rate: int,
+    here: Interval,
+) -> list[Interval]:
+    """The span of the table at hand as far as it serves, and the other table's beyond."""
+    # The factor on this price at which a FLOP takes equally long on both sides. A dearer device is
+    # the slower one, a dearer server makes the device the faster one.
+    ratio = float(scenario.device_flops_per_s / scenario.server_flops_per_s)
     turn = ratio if rate == DEVICE_RATE else 1 / ratio
-    # A dearer device is the slower one; a dearer server makes the device the faster one.
-    above, below = Interval(turn, np.inf), Interval(0.0, turn)
-    slower, faster = (above, below) if rate == DEVICE_RATE else (below, above)
-    here_is, there_is = (faster, slower) if pricing.device_is_faster else (slower, faster)
-    span = stays_best(pricing, best.quantities, here, rate)
-    ends_here = span.high < here_is.high if here_is is below else span.low > here_is.low
-    if ends_here:
-        return [Region(here, here_is)]
-    other = _family_for_faster_device(scenario)
-    there = tables.get(Family.SLOWER_DEVICE if pricing.device_is_faster else other)
-    return [Region(here, here_is), Region(_allowed(pricing, there.quantities), there_is)]
+    serves_above = pricing.device_is_faster != (rate == DEVICE_RATE)
+    if (serves_above and here.low > turn) or (not serves_above and here.high < turn):
+        return [here]
+    there = tables.get(family_for(scenario, not pricing.device_is_faster))
+    beyond = stays_best(pricing, best.quantities, _allowed(pricing, there.quantities))[rate]
+    if serves_above:
+        high = turn if beyond.high >= turn * (1 - TIE) else beyond.high
+        return [Interval(turn, here.high), Interval(beyond.low, high)]
+    low = turn if beyond.low <= turn * (1 + TIE) else beyond.low
+    return [Interval(here.low, turn), Interval(low, beyond.high)]
 
 
 def _allowed(pricing: Pricing, quantities: Matrix) -> Matrix:
-    if not np.isfinite(pricing.memory_bytes):
+    if pricing.memory_bytes is None:
         return quantities
     return quantities[pricing.memory_needed(quantities) <= pricing.memory_bytes]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BestRows:
+    """The best rows of many scenarios: ``tables[family[i]]`` has the row ``rows[i]``.
+
+    Shapes: ``families`` (s,) of indices into ``tables``; ``rows`` (s,); ``quantities`` (s, 11);
+    ``values`` (s,), inf where no cut fits the device's memory.
+    """
+
+    tables: list[CutTable]
+    families: NDArray[np.intp]
+    rows: NDArray[np.intp]
+    quantities: Matrix
+    values: Costs
+
+
+MOST_VALUES = 4_000_000
+"""Values of cuts under scenarios that are held at once."""
+
+
+def best_rows(tables: CutTables, scenario: Scenario, pricing: Pricing) -> BestRows:
+    """The cuts of least value for many scenarios (arrays for numbers) of one mode and objective.
+
+    One matrix product per table that serves some of them. Raises ``TooManyCutsError``.
+    """
+    faster = np.asarray(pricing.device_is_faster)
+    families = np.zeros(len(faster), dtype=np.intp)
+    rows = np.zeros(len(faster), dtype=np.intp)
+    quantities = np.zeros((len(faster), len(COLUMNS)))
+    values = np.zeros(len(faster))
+    used: list[CutTable] = []
+    for family in dict.fromkeys(family_for(scenario, flag) for flag in (False, True)):
+        serves = [flag for flag in (False, True) if family_for(scenario, flag) is family]
+        members = np.flatnonzero(np.isin(faster, serves))
+        if len(members) == 0:
+            continue
+        table = tables.get(family)
+        step = max(1, MOST_VALUES // max(1, len(table)))
+        for start in range(0, len(members), step):
+            chosen = members[start : start + step]
+            costs = pricing.of(chosen).values(table.quantities)
+            rows[chosen] = costs.argmin(axis=0)
+            values[chosen] = costs[rows[chosen], np.arange(len(chosen))]
+        families[members] = len(used)
+        quantities[members] = table.quantities[rows[members]]
+        used.append(table)
+    return BestRows(used, families, rows, quantities, values)

@@ -1,0 +1,263 @@
+"""The OpenAPI document: complete, true, and with examples that run as they stand."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from app.api.examples import DEMO_MODEL_ID, MODEL, SPLIT_ANSWER
+from app.demo.demo import DEMO_MODEL
+from tests.server import Server, assert_problem, split
+
+Json = dict[str, Any]
+METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+UNIT_SUFFIXES = ("_s", "_bytes", "_flops", "_flops_per_s", "_bits_per_s")
+UNITS = re.compile(
+    r"seconds|[Bb]ytes|[Bb]its|FLOPs|[Ss]amples|[Hh]ow many|Ids?\b|[Ii]d of|Extents|[Vv]ersion|"
+    r"HTTP status|batches per round|integer"
+)
+"""What may stand for a unit in a description: a unit, or what is counted, or that it is an id."""
+
+
+@pytest.fixture
+def document(client: httpx.Client) -> Json:
+    """The document as it is served."""
+    answer: Json = client.get("/openapi.json").json()
+    return answer
+
+
+def operations(document: Json) -> Iterator[tuple[str, Json]]:
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def fields(document: Json) -> Iterator[tuple[str, Json]]:
+    for name, schema in document["components"]["schemas"].items():
+        for field, facts in schema.get("properties", {}).items():
+            yield f"{name}.{field}", facts
+
+
+def references(part: Any) -> Iterator[str]:
+    if isinstance(part, dict):
+        for key, value in part.items():
+            if key == "$ref":
+                yield value
+            else:
+                yield from references(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from references(value)
+
+
+def resolve(document: Json, reference: str) -> Any:
+    assert reference.startswith("#/")
+    found: Any = document
+    for step in reference.removeprefix("#/").split("/"):
+        found = found[step]
+    return found
+
+
+def test_document_keeps_the_rules_of_openapi(document: Json) -> None:
+    """Version 3.1, every reference leads somewhere, operations have ids of their own, path
+    parameters are declared, and every response is described."""
+    assert document["openapi"].startswith("3.1.")
+    assert document["info"]["title"]
+    assert document["info"]["version"]
+    for reference in references(document):
+        resolve(document, reference)
+    ids = [operation["operationId"] for _, operation in operations(document)]
+    assert len(set(ids)) == len(ids)
+    tags = {tag["name"] for tag in document["tags"]}
+    for path, item in document["paths"].items():
+        assert path.startswith("/")
+        assert set(item) <= set(METHODS)
+        for operation in item.values():
+            declared = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path"}
+            assert declared == set(re.findall(r"{(\w+)}", path))
+            assert all(p["required"] for p in operation.get("parameters", []) if p["in"] == "path")
+            assert operation["summary"]
+            assert operation["description"]
+            assert set(operation["tags"]) <= tags
+            assert operation["responses"]
+            for status, response in operation["responses"].items():
+                assert re.fullmatch(r"[1-5]\d\d", status)
+                assert response["description"] not in ("", "Successful Response")
+                assert "X-Request-Id" in response["headers"]
+
+
+def test_document_names_every_route(document: Json, server: Server) -> None:
+    """The calls of the design's contract that this version has are all in the document."""
+    assert server.url
+    assert {name for name, _ in operations(document)} >= {
+        "POST /models",
+        "GET /models",
+        "GET /models/{model_id}",
+        "DELETE /models/{model_id}",
+        "GET /models/{model_id}/graph",
+        "POST /split",
+        "GET /splits",
+        "GET /splits/{split_id}",
+        "GET /healthz",
+        "GET /readyz",
+    }
+
+
+def test_every_field_and_parameter_is_explained(document: Json) -> None:
+    """Every field and parameter has a description; every one that holds a plain value has an
+    example."""
+    for name, facts in fields(document):
+        # Where the two are the same, pydantic leaves it to the schema referred to.
+        whole = {**resolve(document, facts["$ref"]), **facts} if "$ref" in facts else facts
+        assert whole.get("description"), name
+        if not list(references(facts)):
+            assert facts.get("examples"), name
+    for name, operation in operations(document):
+        for parameter in operation.get("parameters", []):
+            assert parameter.get("description"), (name, parameter["name"])
+            assert parameter["schema"].get("examples"), (name, parameter["name"])
+    for name, schema in document["components"]["schemas"].items():
+        assert schema.get("description") or name.startswith("Body_"), name
+
+
+def test_every_number_has_a_unit(document: Json) -> None:
+    """The unit of every number stands in its name or in its description."""
+    numbers = [
+        (name, facts)
+        for name, facts in fields(document)
+        if {"integer", "number"} & {part.get("type") for part in (facts, *facts.get("anyOf", []))}
+    ]
+    assert len(numbers) > 40
+    for name, facts in numbers:
+        has_unit = name.endswith(UNIT_SUFFIXES) or UNITS.search(facts["description"])
+        assert has_unit, (name, facts["description"])
+
+
+def test_every_route_lists_its_problems(document: Json) -> None:
+    """Every route lists the statuses of its problems, each as application/problem+json with an
+    example of that status."""
+    for name, operation in operations(document):
+        responses = operation["responses"]
+        problems = {status for status in responses if status[0] in "45"}
+        expected = {"422"}
+        if "{" in name:
+            expected.add("404")
+        if "requestBody" in operation:
+            expected |= {"400", "413", "415"}
+        if name == "POST /split":
+            expected.add("404")
+        if name == "GET /readyz":
+            expected.add("503")
+        assert problems == expected, name
+        for status in problems:
+            content = responses[status]["content"]
+            assert list(content) == ["application/problem+json"]
+            body = content["application/problem+json"]
+            assert body["schema"] == {"$ref": "#/components/schemas/Problem"}
+            assert body["example"]["status"] == int(status)
+
+
+def request_examples(document: Json) -> list[tuple[str, str, Any]]:
+    """(method, path, body) of every example of a JSON request body: those that the schema states
+    as a whole, and the one that the examples of its fields make together."""
+    found = []
+    for name, operation in operations(document):
+        method, path = name.split()
+        content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        if content is None:
+            continue
+        schema = resolve(document, content["schema"]["$ref"])
+        wholes = [*schema.get("examples", []), _from_fields(document, schema)]
+        found += [(method, path, whole) for whole in wholes]
+    return found
+
+
+def _from_fields(document: Json, schema: Json) -> Any:
+    body = {}
+    for field, facts in schema["properties"].items():
+        nested = facts.get("$ref")
+        if nested is None:
+            body[field] = facts["examples"][0]
+        else:
+            body[field] = _from_fields(document, resolve(document, nested))
+    return body
+
+
+def test_examples_run_as_they_stand(client: httpx.Client, demo_model: Json, document: Json) -> None:
+    """With the demo model uploaded, every request example of the document succeeds as it stands,
+    and the answer has the fields of the documented answer, all the way down."""
+    assert demo_model["id"] == DEMO_MODEL_ID
+    examples = request_examples(document)
+    assert len(examples) >= 2
+    for method, path, body in examples:
+        response = client.request(method, path, json=body)
+        assert response.status_code in (200, 201), response.text
+        documented = document["paths"][path][method.lower()]["responses"]["200"]
+        schema = documented["content"]["application/json"]["schema"]
+        example = resolve(document, schema["$ref"])["examples"][0]
+        assert _shape(response.json()) == _shape(example)
+
+
+def _shape(part: Any) -> Any:
+    """The names of all fields; of a list, the shapes that its items have."""
+    if isinstance(part, dict):
+        return {key: _shape(value) for key, value in part.items()}
+    if isinstance(part, list):
+        return {str(_shape(value)) for value in part}
+    return None
+
+
+def test_documented_answers_are_the_real_ones(
+    client: httpx.Client, demo_model: Json, document: Json
+) -> None:
+    """The documented summary and answer are what the service answers, but for ids and times."""
+    assert {**demo_model, "created_at": MODEL["created_at"]} == MODEL
+    _, _, body = request_examples(document)[0]
+    answer = split(client, body)
+    for moving in ("id", "created_at", "solve_s"):
+        answer[moving] = SPLIT_ANSWER[moving]
+    assert answer == _approximately(SPLIT_ANSWER)
+
+
+def _approximately(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {key: _approximately(value) for key, value in part.items()}
+    return pytest.approx(part) if isinstance(part, float) else part
+
+
+def test_parameter_examples_are_accepted(client: httpx.Client, demo_model: Json) -> None:
+    """The examples of query and path parameters are right: no problem but that of a result that is
+    only an example."""
+    document = client.get("/openapi.json").json()
+    for name, operation in operations(document):
+        method, path = name.split()
+        if method != "GET":
+            continue
+        parameters = operation.get("parameters", [])
+        first = {p["in"] + p["name"]: p["schema"]["examples"][0] for p in parameters}
+        for parameter in parameters:
+            if parameter["in"] == "path":
+                value = first[f"path{parameter['name']}"]
+                path = path.replace(f"{{{parameter['name']}}}", value)
+        query = {p["name"]: first[f"query{p['name']}"] for p in parameters if p["in"] == "query"}
+        response = client.get(path, params=query)
+        if path.startswith("/splits/"):
+            assert_problem(response, 404, "not-found")
+        else:
+            assert response.status_code == 200, response.text
+    assert demo_model["id"]
+
+
+def test_form_examples_are_accepted(client: httpx.Client, demo_model: Json) -> None:
+    """The form that `/docs` fills in uploads the demo model: it is found to be there already."""
+    document = client.get("/openapi.json").json()
+    content = document["paths"]["/models"]["post"]["requestBody"]["content"]
+    schema = resolve(document, content["multipart/form-data"]["schema"]["$ref"])
+    form = {name: str(facts["examples"][0]) for name, facts in schema["properties"].items()}
+    assert DEMO_MODEL.name == form.pop("file")
+    with DEMO_MODEL.open("rb") as file:
+        response = client.post("/models", files={"file": file}, data=form)
+    assert response.status_code == 200
+    assert response.json() == demo_model

@@ -1,0 +1,240 @@
+"""A warm ``/split`` by its shape: what it asks of the database, and how much it holds in memory."""
+
+import asyncio
+import gc
+import tracemalloc
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine, Pool, event
+
+from app.main import create_app
+from app.services import Services
+from app.services.prepared import PreparedModel
+from app.settings import Settings
+from app.store.packing import pack_dag, unpack_dag
+from tests.fixture_models import ingested
+from tests.server import DEMO_BYTES, chain, scenario
+
+Work = Callable[[httpx.AsyncClient, Services], Awaitable[None]]
+
+
+def run(work: Work, settings: Settings) -> None:
+    """Do some work with an application in this process, started and stopped around it."""
+
+    async def inside() -> None:
+        app = create_app(settings)
+        transport = httpx.ASGITransport(app=app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://kerf") as client,
+        ):
+            await work(client, app.state.services)
+
+    asyncio.run(inside())
+
+
+@contextmanager
+def database_use() -> Iterator[list[str]]:
+    """What this process asks of any database: connections taken, and statements."""
+    seen: list[str] = []
+
+    def checkout(*_: Any) -> None:
+        seen.append("connection")
+
+    def execute(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(statement)
+
+    event.listen(Pool, "checkout", checkout)
+    event.listen(Engine, "before_cursor_execute", execute)
+    try:
+        yield seen
+    finally:
+        event.remove(Pool, "checkout", checkout)
+        event.remove(Engine, "before_cursor_execute", execute)
+
+
+async def upload(client: httpx.AsyncClient, data: bytes) -> str:
+    response = await client.post("/models", files={"file": ("m.onnx", data)})
+    assert response.status_code in (200, 201), response.text
+    return str(response.json()["id"])
+
+
+async def split(client: httpx.AsyncClient, model_id: str, **changes: Any) -> None:
+    response = await client.post("/split", json=scenario(model_id, **changes))
+    assert response.status_code == 200, response.text
+
+
+def test_warm_split_leaves_the_database_alone(tmp_path: Path) -> None:
+    """The first split of a model reads its DAG; every later one with store false takes no
+    connection and sends no statement, and one that stores sends a single INSERT."""
+
+    async def work(client: httpx.AsyncClient, _services: Services) -> None:
+        model_id = await upload(client, DEMO_BYTES)
+        with database_use() as cold:
+            await split(client, model_id, store=False)
+        assert [statement for statement in cold if "prepared_models" in statement]
+        with database_use() as warm:
+            for mode in ("training", "inference"):
+                await split(client, model_id, store=False, mode=mode)
+                await split(client, model_id, store=False, constraints={"pin_device": ["n4"]})
+        assert warm == []
+        with database_use() as storing:
+            await split(client, model_id)
+        statements = [text for text in storing if text not in ("connection", "BEGIN IMMEDIATE")]
+        assert len(statements) == 1
+        assert statements[0].startswith("INSERT INTO splits")
+
+    run(work, Settings(data_dir=tmp_path))
+
+
+def test_cache_holds_no_more_than_its_bytes(tmp_path: Path) -> None:
+    """With room for one of two models, the cache holds one: taking turns reads the database each
+    time, staying with one does not."""
+    sizes: list[int] = []
+
+    async def measure(client: httpx.AsyncClient, services: Services) -> None:
+        for data in models:
+            sizes.append(services.prepared.load(await upload(client, data)).nbytes)
+
+    async def take_turns(client: httpx.AsyncClient, services: Services) -> None:
+        first, second = [await upload(client, data) for data in models]
+        for model_id in (first, second, first):
+            with database_use() as use:
+                await split(client, model_id, store=False)
+            assert use
+            with database_use() as use:
+                await split(client, model_id, store=False)
+            assert use == []
+        assert services.prepared.cached(first) is not None
+        assert services.prepared.cached(second) is None
+
+    models = [chain("a", "b", "c"), chain("a", "b", "c")]
+    run(measure, Settings(data_dir=tmp_path))
+    assert sizes[0] == sizes[1]
+    run(take_turns, Settings(data_dir=tmp_path, cache_bytes=int(1.5 * sizes[0])))
+
+
+def test_cache_too_small_for_any_model_still_works(tmp_path: Path) -> None:
+    """A cache of one byte holds nothing, and every split is answered all the same."""
+
+    async def work(client: httpx.AsyncClient, services: Services) -> None:
+        model_id = await upload(client, DEMO_BYTES)
+        for _ in range(3):
+            await split(client, model_id)
+            assert services.prepared.cached(model_id) is None
+
+    run(work, Settings(data_dir=tmp_path, cache_bytes=1))
+
+
+def test_deleted_model_leaves_the_cache(tmp_path: Path) -> None:
+    """Deleting a model drops its prepared form from memory, not only from the database."""
+
+    async def work(client: httpx.AsyncClient, services: Services) -> None:
+        model_id = await upload(client, DEMO_BYTES)
+        await split(client, model_id)
+        assert services.prepared.cached(model_id) is not None
+        assert (await client.delete(f"/models/{model_id}")).status_code == 204
+        assert services.prepared.cached(model_id) is None
+
+    run(work, Settings(data_dir=tmp_path))
+
+
+def test_model_deleted_elsewhere_leaves_the_cache_when_it_is_noticed(tmp_path: Path) -> None:
+    """A model that another process deleted is 404 for a result to be stored, and from then on for
+    every split."""
+
+    async def work(client: httpx.AsyncClient, services: Services) -> None:
+        model_id = await upload(client, DEMO_BYTES)
+        await split(client, model_id, store=False)
+        other = Services(Settings(data_dir=tmp_path))
+        await asyncio.to_thread(other.models.remove, model_id)
+        other.stop()
+        assert services.prepared.cached(model_id) is not None
+        for store in (True, False):
+            response = await client.post("/split", json=scenario(model_id, store=store))
+            assert response.status_code == 404
+
+    run(work, Settings(data_dir=tmp_path))
+
+
+def test_model_deleted_while_it_is_loaded_is_not_kept(tmp_path: Path) -> None:
+    """A model deleted between the reading of its DAG and its way into the cache does not stay in
+    the cache."""
+
+    async def work(client: httpx.AsyncClient, services: Services) -> None:
+        model_id = await upload(client, DEMO_BYTES)
+
+        def remove(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if "FROM prepared_models" in statement:
+                services.models.remove(model_id)
+
+        event.listen(Engine, "after_cursor_execute", remove)
+        try:
+            await client.post("/split", json=scenario(model_id, store=False))
+        finally:
+            event.remove(Engine, "after_cursor_execute", remove)
+        assert services.prepared.cached(model_id) is None
+        response = await client.post("/split", json=scenario(model_id, store=False))
+        assert response.status_code == 404
+
+    run(work, Settings(data_dir=tmp_path))
+
+
+@pytest.mark.parametrize("name", ["light_densenet121", "gpt2", "vit_b16"])
+def test_counted_bytes_are_the_real_ones(name: str) -> None:
+    """What the cache counts for a model is what Python and numpy allocate for it, within 30 %."""
+    packed = pack_dag(ingested(name).dag)
+
+    def prepare() -> PreparedModel:
+        model = PreparedModel("some-id", unpack_dag(packed))
+        assert model.network
+        assert model.device_only
+        assert model.server_only
+        assert model.dag.node_index
+        return model
+
+    prepare()
+    tracemalloc.start()
+    try:
+        gc.collect()
+        before, _ = tracemalloc.get_traced_memory()
+        model = prepare()
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert model.nbytes == pytest.approx(after - before, rel=0.3)
+
+
+def test_unexpected_error_is_a_problem_with_its_request_id(tmp_path: Path) -> None:
+    """Where Kerf itself fails (here: its database file is no database any more), the answer is a
+    500 problem that carries the request's id."""
+
+    async def work(client: httpx.AsyncClient, services: Services) -> None:
+        services.database.close()
+        for path in tmp_path.iterdir():
+            path.write_bytes(b"not a database " * 1000)
+        transport = httpx.ASGITransport(app=app_of(client), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://kerf") as outside:
+            response = await outside.get("/models", headers={"X-Request-Id": "mine"})
+            assert response.status_code == 500
+            assert response.headers["content-type"] == "application/problem+json"
+            assert response.headers["x-request-id"] == "mine"
+            assert response.json()["type"] == "internal-error"
+            ready = await outside.get("/readyz")
+            assert ready.status_code == 503
+            assert ready.json()["type"] == "not-ready"
+            assert (await outside.get("/healthz")).status_code == 200
+
+    run(work, Settings(data_dir=tmp_path))
+
+
+def app_of(client: httpx.AsyncClient) -> Any:
+    transport = client._transport
+    assert isinstance(transport, httpx.ASGITransport)
+    return transport.app

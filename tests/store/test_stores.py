@@ -1,0 +1,251 @@
+"""The stores over a real SQLite database: rows, pages, cascades, indexes, writers."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, func, select, text
+from sqlalchemy.exc import IntegrityError
+
+from app.errors import BadCursorError
+from app.store import models as model_store
+from app.store import splits as split_store
+from app.store.database import Database, ReadConnection
+from app.store.pages import Page
+from app.store.tables import models, prepared_models, splits
+from tests.store.rows import DAG, MOMENT, add_model, add_split, model_row, split_row
+
+
+def count(database: Database, table: Any) -> int:
+    with database.reading() as connection:
+        return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def walk(read: Callable[[str | None], Page]) -> list[str]:
+    """The ids of all rows, page by page."""
+    found: list[str] = []
+    cursor = None
+    while True:
+        page = read(cursor)
+        found += [row["id"] for row in page.items]
+        cursor = page.next_cursor
+        if cursor is None:
+            return found
+
+
+def test_model_reads_back(database: Database) -> None:
+    """A stored model reads back as it was, its moment to the microsecond, its DAG whole; another id
+    finds nothing."""
+    row = add_model(database, model_row(name="模型 🎉"))
+    with database.reading() as connection:
+        assert model_store.get(connection, row.id) == row
+        dag = model_store.get_dag(connection, row.id)
+        assert dag is not None
+        assert dag.node_names == DAG.node_names
+        for other in ("0" * 32, "", "\x00", "\ud800", row.id.upper(), f"{row.id} ", "x" * 10_000):
+            assert model_store.get(connection, other) is None
+            assert model_store.get_dag(connection, other) is None
+            assert split_store.get(connection, other) is None
+    with database.writing() as connection:
+        assert not model_store.remove(connection, "\ud800")
+
+
+def test_split_reads_back(database: Database) -> None:
+    """A stored result reads back as it was, the mask bit by bit."""
+    row = add_split(database, split_row(add_model(database).id))
+    with database.reading() as connection:
+        assert split_store.get(connection, row.id) == row
+
+
+@pytest.mark.parametrize("hours", [-11, 0, 5.5])
+def test_moments_are_kept_in_utc(database: Database, hours: float) -> None:
+    """A moment of any time zone is stored and read as the same moment in UTC."""
+    local = MOMENT.astimezone(timezone(timedelta(hours=hours)))
+    row = add_model(database, model_row(local))
+    with database.reading() as connection:
+        found = model_store.get(connection, row.id)
+    assert found is not None
+    assert found.created_at == MOMENT
+    assert found.created_at.utcoffset() == timedelta(0)
+    assert found.created_at.isoformat() == MOMENT.isoformat()
+
+
+def test_removing_a_model_removes_what_hangs_on_it(database: Database) -> None:
+    """With a model go its DAG and its results, and nothing of another's."""
+    doomed, kept = add_model(database), add_model(database)
+    for row in (doomed, doomed, kept):
+        add_split(database, split_row(row.id))
+    with database.writing() as connection:
+        assert model_store.remove(connection, doomed.id)
+        assert not model_store.remove(connection, doomed.id)
+    assert [count(database, table) for table in (models, prepared_models, splits)] == [1, 1, 1]
+    with database.reading() as connection:
+        page = split_store.page(connection, 10, None, None)
+    assert [row["model_id"] for row in page.items] == [kept.id]
+
+
+def test_result_without_its_model_is_refused(database: Database) -> None:
+    """The database itself refuses a result of a model that is not there, and a second model of the
+    same id, and keeps nothing of either."""
+    with pytest.raises(IntegrityError):
+        add_split(database, split_row("0" * 32))
+    row = add_model(database)
+    with pytest.raises(IntegrityError):
+        add_model(database, row)
+    assert [count(database, table) for table in (models, prepared_models, splits)] == [1, 1, 0]
+
+
+def test_failed_block_leaves_nothing(database: Database) -> None:
+    """A block of writes that raises leaves none of its rows."""
+
+    def fail() -> None:
+        with database.writing() as connection:
+            model_store.add(connection, model_row(), DAG)
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fail()
+    assert count(database, models) == 0
+
+
+def test_pages_hold_every_row_once(database: Database) -> None:
+    """Pages of any size hold every row once, newest first, though many have the same moment."""
+    rows = [add_model(database, model_row(MOMENT + timedelta(seconds=i // 7))) for i in range(30)]
+    expected = [
+        row.id for row in sorted(rows, key=lambda row: (row.created_at, row.id), reverse=True)
+    ]
+    owner = rows[0].id
+    results = [
+        add_split(database, split_row(owner, MOMENT + timedelta(seconds=i // 5))) for i in range(20)
+    ]
+    newest = [
+        row.id for row in sorted(results, key=lambda row: (row.created_at, row.id), reverse=True)
+    ]
+    with database.reading() as connection:
+        for limit in (1, 2, 7, 29, 30, 31):
+            pages = lambda cursor, n=limit: model_store.page(connection, n, cursor)  # noqa: E731
+            assert walk(pages) == expected
+        for model_id in (None, owner):
+            pages = lambda cursor, m=model_id: split_store.page(connection, 3, cursor, m)  # noqa: E731
+            assert walk(pages) == newest
+        assert walk(lambda cursor: split_store.page(connection, 3, cursor, rows[1].id)) == []
+        assert walk(lambda cursor: split_store.page(connection, 3, cursor, "nope")) == []
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "====", "MjAyNnx4", "é", "\ud800", "A" * 200])
+def test_foreign_cursor_is_refused(database: Database, cursor: str) -> None:
+    """A cursor that Kerf did not make is refused, before the database sees it."""
+    with database.reading() as connection, pytest.raises(BadCursorError, match="next_cursor"):
+        model_store.page(connection, 10, cursor)
+
+
+def plans(connection: ReadConnection, read: Callable[[], object]) -> list[str]:
+    """How SQLite carries out the queries of a call, step by step."""
+    queries: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        queries.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        read()
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    return [
+        step.detail
+        for statement, parameters in queries
+        for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+    ]
+
+
+def test_pages_walk_an_index(database: Database) -> None:
+    """Every page is read along an index: the first from its end, a later one from the cursor's row
+    on, without a look at the rows before it and without sorting."""
+    owner = add_model(database)
+    for i in range(3):
+        add_model(database, model_row(MOMENT + timedelta(seconds=i)))
+        add_split(database, split_row(owner.id, MOMENT + timedelta(seconds=i)))
+    by_moment = "USING INDEX ix_{}_created_at_id"
+    by_model = "USING INDEX ix_splits_model_id_created_at_id (model_id=?"
+    with database.reading() as connection:
+        read: dict[str, Callable[[str | None], Page]] = {
+            by_moment.format("models"): lambda at: model_store.page(connection, 1, at),
+            by_moment.format("splits"): lambda at: split_store.page(connection, 1, at, None),
+            by_model: lambda at: split_store.page(connection, 1, at, owner.id),
+        }
+        for index, page in read.items():
+            cursor = page(None).next_cursor
+            assert cursor is not None
+            first = plans(connection, lambda page=page: page(None))  # type: ignore[misc]
+            later = plans(connection, lambda page=page, at=cursor: page(at))  # type: ignore[misc]
+            assert len(first) == len(later) == 1
+            assert index in first[0]
+            assert index in later[0]
+            assert later[0].startswith("SEARCH")
+            assert "created_at" in later[0].partition("(")[2]
+            assert "id" in later[0]
+
+
+def test_single_rows_are_found_by_key(database: Database) -> None:
+    """A model, its DAG and a result are each found by their key, without a scan."""
+    row = add_split(database, split_row(add_model(database).id))
+    with database.reading() as connection:
+        for read in (
+            lambda: model_store.get(connection, row.model_id),
+            lambda: model_store.get_dag(connection, row.model_id),
+            lambda: split_store.get(connection, row.id),
+        ):
+            steps = plans(connection, read)
+            assert len(steps) == 1
+            assert steps[0].startswith("SEARCH")
+
+
+def test_sqlite_is_set_up_to_last(database: Database) -> None:
+    """Every connection writes ahead, syncs fully, enforces foreign keys and waits for its turn."""
+    expected = {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "busy_timeout": 10_000,
+    }
+    for block in (database.reading, database.writing):
+        with block() as connection:
+            found = {name: connection.execute(text(f"PRAGMA {name}")).scalar() for name in expected}
+        assert found == expected
+
+
+def test_writers_take_turns(database: Database) -> None:
+    """Eight threads here and two processes beside them write at once; nobody is told that the
+    database is locked, and every row is there."""
+    owner = add_model(database)
+    command = [sys.executable, "-m", "tests.store.rows"]
+    arguments = [database.url.render_as_string(hide_password=False), owner.id, "50"]
+    others = [
+        subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+
+    def work(_i: int) -> None:
+        for _ in range(25):
+            add_split(database, split_row(owner.id, datetime.now(UTC)))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    for other in others:
+        _, errors = other.communicate(timeout=120)
+        assert (other.returncode, errors) == (0, "")
+    assert count(database, splits) == 8 * 25 + 2 * 50
+
+
+def test_readers_do_not_wait_for_a_writer(database: Database) -> None:
+    """While one transaction writes, another reads what was there before, at once."""
+    add_model(database)
+    with database.writing() as writing:
+        model_store.add(writing, model_row(), DAG)
+        with database.reading() as reading:
+            assert len(model_store.page(reading, 10, None).items) == 1
+    assert count(database, models) == 2
