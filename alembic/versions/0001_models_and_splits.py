@@ -1,4 +1,4 @@
-"""Models, their prepared form, and stored splits.
+"""Models, their prepared form and cut tables, and stored splits.
 
 Revision: 0001, the first
 """
@@ -35,6 +35,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("model_id", name="pk_prepared_models"),
     )
     op.create_table(
+        "cut_tables",
+        sa.Column("model_id", sa.String(32), nullable=False),
+        sa.Column("family", sa.String(32), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["model_id"], ["models.id"], name="fk_cut_tables_model_id_models", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("model_id", "family", name="pk_cut_tables"),
+    )
+    op.create_table(
         "splits",
         sa.Column("id", sa.String(32), nullable=False),
         sa.Column("model_id", sa.String(32), nullable=False),
@@ -53,5 +63,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("splits")
+    op.drop_table("cut_tables")
     op.drop_table("prepared_models")
     op.drop_table("models")

@@ -50,6 +50,58 @@ def blocks_of(dag: CostedDag) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
+def kinds_of(dag: CostedDag, blocks: Sequence[Block]) -> list[int]:
+    """For each block, its kind: blocks of the same structure share one, numbered as they appear.
+
+    The structure of a block: its operators with their attributes and FLOPs, how they are wired,
+    the shapes and types of what they make, and the sizes of the parameters that they use.
+    """
+    inputs, outputs = _tensors_by_node(dag)
+    parameters: list[list[int]] = [[] for _ in range(dag.node_count)]
+    for nbytes, users in zip(
+        dag.parameter_bytes.tolist(), dag.parameter_users.to_lists(), strict=True
+    ):
+        for user in users:
+            parameters[user].append(nbytes)
+    numbers: dict[object, int] = {}
+    kinds = []
+    for block in blocks:
+        place = {
+            tensor: (node - block.start, position)
+            for node in range(block.start, block.stop)
+            for position, tensor in enumerate(outputs[node])
+        }
+        structure = tuple(
+            (
+                dag.node_op_types[node],
+                dag.node_signatures[node],
+                int(dag.node_flops[node]),
+                tuple(place.get(t, ("outside", *_form(dag, t))) for t in inputs[node]),
+                tuple(_form(dag, t) for t in outputs[node]),
+                tuple(sorted(parameters[node])),
+            )
+            for node in range(block.start, block.stop)
+        )
+        kinds.append(numbers.setdefault(structure, len(numbers)))
+    return kinds
+
+
+def _tensors_by_node(dag: CostedDag) -> tuple[list[list[int]], list[list[int]]]:
+    inputs: list[list[int]] = [[] for _ in range(dag.node_count)]
+    outputs: list[list[int]] = [[] for _ in range(dag.node_count)]
+    producers = dag.tensor_producers.tolist()
+    for tensor, users in enumerate(dag.tensor_consumers.to_lists()):
+        for user in users:
+            inputs[user].append(tensor)
+        if producers[tensor] != NO_PRODUCER:
+            outputs[producers[tensor]].append(tensor)
+    return inputs, outputs
+
+
+def _form(dag: CostedDag, tensor: int) -> tuple[object, ...]:
+    return dag.tensor_shapes[tensor], dag.tensor_dtypes[tensor]
+
+
 def block_of_node(dag: CostedDag, blocks: Sequence[Block]) -> list[int]:
     """(n) For each node, the id of its block."""
     return [block.id for block in blocks for _ in range(block.start, block.stop)]

@@ -21,11 +21,15 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One operator, as the builder of a DAG states it; ``flops`` is a forward count."""
+    """One operator, as the builder of a DAG states it.
+
+    ``flops`` is a forward count. ``signature`` stands for its attributes: equal where they are.
+    """
 
     name: str
     op_type: str
     flops: int
+    signature: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class CostedDag:
 
     node_names: tuple[str, ...]
     node_op_types: tuple[str, ...]
+    node_signatures: tuple[str, ...]
     node_flops: NDArray[np.int64]
     tensor_names: tuple[str, ...]
     tensor_shapes: tuple[tuple[int, ...], ...]
@@ -96,6 +101,7 @@ class CostedDag:
         dag = cls(
             node_names=tuple(node.name for node in nodes),
             node_op_types=tuple(node.op_type for node in nodes),
+            node_signatures=tuple(node.signature for node in nodes),
             node_flops=np.array([node.flops for node in nodes], dtype=np.int64),
             tensor_names=tuple(tensor.name for tensor in tensors),
             tensor_shapes=tuple(tensor.shape for tensor in tensors),

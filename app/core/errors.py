@@ -5,7 +5,10 @@ KerfError                     anything that Kerf refuses, with a text for its us
 │   ├── UnknownNodeError      a constraint names a node that the model does not have
 │   ├── ContradictoryPinsError  pins that contradict each other or the order of the DAG
 │   ├── InfeasibleError       no cut satisfies the constraints
-│   └── UnpriceableError      a scenario whose delays leave the range of floating point
+│   ├── UnpriceableError      a scenario whose delays leave the range of floating point
+│   ├── UnknownCutError       tensors that are not those of a cut
+│   ├── UnsupportedError      a method that cannot serve the objective
+│   └── TooManyCutsError      a table that would take too much time or memory
 └── (app.errors carries on with what is not the core's)
 """
 
@@ -39,6 +42,18 @@ class ContradictoryPinsError(SplitError):
 
 class InfeasibleError(SplitError):
     """No cut satisfies the constraints."""
+
+
+class UnknownCutError(SplitError):
+    """Tensors that are not those of a cut."""
+
+
+class UnsupportedError(SplitError):
+    """A method that cannot serve the objective."""
+
+
+class TooManyCutsError(SplitError):
+    """A table that would take too much time or memory."""
 
 
 class UnpriceableError(SplitError):

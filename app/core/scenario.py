@@ -104,6 +104,29 @@ class Prices:
         return self.parameter_down_s_per_byte + self.parameter_up_s_per_byte
 
 
+def objective_prices(scenario: Scenario, prices: Prices) -> Prices:
+    """What a linear objective charges for each unit: seconds for delay, joules for energy.
+
+    Energy is the device's: what it draws while it computes, sends and receives. Raises
+    ``ValueError`` for energy without power, and for throughput, which is not linear.
+    """
+    if scenario.objective is Objective.DELAY:
+        return prices
+    power = scenario.power
+    if scenario.objective is not Objective.ENERGY or power is None:
+        raise ValueError(f"the objective {scenario.objective} has no prices here")
+    return Prices(
+        device_s_per_flop=power.compute_w * prices.device_s_per_flop,
+        server_s_per_flop=0.0 * prices.server_s_per_flop,
+        uplink_s_per_byte=power.transmit_w * prices.uplink_s_per_byte,
+        gradient_s_per_byte=power.receive_w * prices.gradient_s_per_byte,
+        result_s_per_byte=power.receive_w * prices.result_s_per_byte,
+        parameter_down_s_per_byte=power.receive_w * prices.parameter_down_s_per_byte,
+        parameter_up_s_per_byte=power.transmit_w * prices.parameter_up_s_per_byte,
+        round_trip_s=0.0 * prices.round_trip_s,
+    )
+
+
 def prices_of(scenario: Scenario, model_batch: int) -> Prices:
     """The price list of a scenario for a model bound to ``model_batch`` samples.
 

@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
-from onnx import NodeProto, helper
+from numpy.typing import NDArray
+from onnx import NodeProto
 
 from app.core.dag import NO_PRODUCER, CostedDag, Node, Parameter, Tensor
 from app.errors import InvalidModelError, UnknownShapeError
+from app.ingest.attributes import attributes_of, signature_of
 from app.ingest.captures import used_names
 from app.ingest.element_types import ELEMENT_TYPES
 from app.ingest.folding import FoldedGraph
@@ -26,6 +29,7 @@ LISTED = 5
 class Assembly:
     """What the DAG is made from, and the notes taken on the way.
 
+    ``constants``: the values of small weights, on which FLOPs may hang (the axis of a DFT).
     ``estimated``: FLOPs by operator type where output elements stand in for an entry.
     """
 
@@ -35,6 +39,7 @@ class Assembly:
     inputs: Sequence[str]
     outputs: Sequence[str]
     opsets: Mapping[str, int]
+    constants: Mapping[str, NDArray[Any]]
     estimated: dict[str, int] = field(default_factory=dict)
 
     def dag(self, model_batch: int) -> CostedDag:
@@ -45,8 +50,9 @@ class Assembly:
         """
         names = _unique_names(self.folded.nodes)
         tensors = self._tensors()
+        used = {tensor.name for tensor in tensors}
         nodes = [
-            Node(name, qualified_type(node), self._flops(node))
+            Node(name, qualified_type(node), self._flops(node, used), signature_of(node))
             for name, node in zip(names, self.folded.nodes, strict=True)
         ]
         parameters = self._parameters()
@@ -109,8 +115,10 @@ class Assembly:
         places = []
         for name in unknown[:LISTED]:
             is_input = producers[name] == NO_PRODUCER
-            maker = self.folded.nodes[producers[name]]
-            origin = "a graph input" if is_input else f"made by {qualified_type(maker)}"
+            nodes = self.folded.nodes
+            origin = (
+                "a graph input" if is_input else f"made by {qualified_type(nodes[producers[name]])}"
+            )
             places.append(f"{name!r} ({origin})")
         rest = f" and {len(unknown) - LISTED} more" if len(unknown) > LISTED else ""
         raise UnknownShapeError(
@@ -143,23 +151,29 @@ class Assembly:
         self._require_sizes([name], {name: NO_PRODUCER})
         return ELEMENT_TYPES[self.types[name].dtype].nbytes(prod(self._shape(name)))
 
-    def _flops(self, node: NodeProto) -> int:
+    def _flops(self, node: NodeProto, used: set[str]) -> int:
         domain = domain_of(node)
         view = NodeView(
             domain="" if domain == AI_ONNX else domain,
             op_type=node.op_type,
             inputs=tuple(self._view(name) for name in node.input),
-            outputs=tuple(self._view(name) for name in node.output),
-            attributes={
-                attribute.name: helper.get_attribute_value(attribute)
-                for attribute in node.attribute
-            },
+            # An output of unknown size that nobody uses is as good as left out.
+            outputs=tuple(
+                self._view(name) if name in used or self._has_size(name) else None
+                for name in node.output
+            ),
+            attributes=attributes_of(node),
             opset=self.opsets.get(domain, 0),
         )
         try:
             cost = flops_of(view)
         except UnknownShape as error:
-            name = (node.input if error.side == "input" else node.output)[error.index]
+            names = node.input if error.side == "input" else node.output
+            name = names[error.index] if error.index < len(names) else ""
+            if not name:
+                raise InvalidModelError(
+                    f"node {node.name!r} ({node.op_type}) lacks its {error.side} {error.index}"
+                ) from error
             raise UnknownShapeError(
                 f"the FLOPs of node {node.name!r} ({node.op_type}) hang on the {error.what} of "
                 f"tensor {name!r}, which cannot be told"
@@ -175,7 +189,9 @@ class Assembly:
         if not name:
             return None
         value_type = self.types.get(name)
-        return TensorView(value_type.shape, value_type.dtype) if value_type else TensorView(None, 0)
+        if value_type is None:
+            return TensorView(None, 0)
+        return TensorView(value_type.shape, value_type.dtype, self.constants.get(name))
 
 
 def _unique_names(nodes: Sequence[NodeProto]) -> list[str]:

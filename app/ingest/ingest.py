@@ -9,6 +9,7 @@ from app.core.dag import CostedDag
 from app.errors import BadBindingError, InvalidModelError
 from app.ingest import dimensions, parse
 from app.ingest.assemble import Assembly
+from app.ingest.constants import checked_values
 from app.ingest.folding import fold
 from app.ingest.operators import AI_ONNX
 from app.ingest.shapes import infer_shapes
@@ -42,16 +43,24 @@ def ingest(
     binds symbolic dimensions. ``model_batch``: how many samples these shapes hold; the first axis
     of the first graph input where it is not stated. Raises ``IngestError``.
     """
-    model = parse.parse(data)
+    try:
+        return _ingest(parse.parse(data), dims or {}, model_batch)
+    except UnicodeDecodeError as error:
+        raise InvalidModelError(
+            "the model breaks the rules of ONNX: a name in it is not UTF-8 text"
+        ) from error
+
+
+def _ingest(model: ModelProto, dims: Mapping[str, int], model_batch: int | None) -> IngestedModel:
     ir_version = model.ir_version
     model = parse.inline_functions(model)
     parse.sort_nodes(model)
     weights = strip_weights(model)
-    # Constants became initializers, which before version 4 had to be graph inputs as well.
+    # What became an initializer is no graph input, which before version 4 it had to be.
     model.ir_version = max(model.ir_version, 4)
     inputs = [value.name for value in model.graph.input if value.name not in weights]
     outputs = [value.name for value in model.graph.output]
-    bound_dims = dimensions.bind(model, inputs, dims or {})
+    bound_dims = dimensions.bind(model, inputs, dims)
     parse.check(model)
     types = infer_shapes(model)
     opsets = {item.domain or AI_ONNX: item.version for item in model.opset_import}
@@ -62,6 +71,7 @@ def ingest(
         inputs=inputs,
         outputs=outputs,
         opsets=opsets,
+        constants={tensor.name: checked_values(tensor) for tensor in model.graph.initializer},
     )
     dag = assembly.dag(_model_batch(model, inputs, model_batch))
     if dag.node_count == 0:

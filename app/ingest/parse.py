@@ -9,6 +9,7 @@ from onnx import ModelProto, NodeProto
 
 from app.errors import InvalidModelError, NotOnnxError
 from app.ingest.captures import used_names
+from app.ingest.reasons import reason
 
 
 def parse(data: bytes) -> ModelProto:
@@ -27,6 +28,10 @@ def parse(data: bytes) -> ModelProto:
         ) from error
     if not model.HasField("graph"):
         raise NotOnnxError("the file holds no ONNX graph; upload a whole .onnx model")
+    if model.ir_version < 1:
+        raise InvalidModelError(
+            f"the model states version {model.ir_version} of the ONNX format; there is none below 1"
+        )
     if not model.opset_import:
         raise InvalidModelError(
             "the model imports no operator set; state opset_import for the domains that it uses"
@@ -39,18 +44,23 @@ def inline_functions(model: ModelProto) -> ModelProto:
     if not model.functions:
         return model
     try:
-        return onnx.inliner.inline_local_functions(model)
+        inlined: ModelProto = onnx.inliner.inline_local_functions(model)
     except Exception as error:
-        raise InvalidModelError(f"the model's functions cannot be inlined: {error}") from error
+        raise InvalidModelError(
+            f"the model's functions cannot be inlined: {reason(error)}"
+        ) from error
+    del inlined.functions[:]
+    return inlined
 
 
 def check(model: ModelProto) -> None:
     """onnx's own checker. Raises ``InvalidModelError`` with its words."""
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise InvalidModelError(f"the model breaks the rules of ONNX: {first_line}") from error
+    except UnicodeDecodeError:
+        raise
+    except Exception as error:  # ValidationError, and what else its C++ throws
+        raise InvalidModelError(f"the model breaks the rules of ONNX: {reason(error)}") from error
 
 
 def sort_nodes(model: ModelProto) -> None:

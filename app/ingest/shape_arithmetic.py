@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, NodeProto, TypeProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TypeProto, helper
 from onnx.reference import ReferenceEvaluator
+
+from app.ingest.constants import checked_values
 
 Array = NDArray[Any]
 
@@ -35,7 +37,7 @@ def known_values(model: ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> di
     values. A node whose evaluation fails is passed over: it will be reported by what needs it.
     """
     values = {
-        tensor.name: numpy_helper.to_array(tensor)
+        tensor.name: checked_values(tensor)
         for tensor in model.graph.initializer
         if prod(tensor.dims) <= MOST_ELEMENTS
     }
@@ -43,7 +45,12 @@ def known_values(model: ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> di
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx"):
             continue
-        for name, value in _evaluate(node, values, shapes, model).items():
+        try:
+            with np.errstate(all="ignore"):
+                results = _evaluate(node, values, shapes, model)
+        except Exception:  # noqa: BLE001, S112 - hostile arguments raise whatever numpy does
+            continue
+        for name, value in results.items():
             if value.size <= MOST_ELEMENTS:
                 values[name] = value
     return {name: value for name, value in values.items() if name not in constants}
@@ -60,10 +67,7 @@ def _evaluate(
     arguments = [values[name] for name in node.input if name in values]
     if len(arguments) < sum(map(bool, node.input)) or not _is_affordable(node, arguments):
         return {}
-    try:
-        return _run(node, values, model)
-    except Exception:  # noqa: BLE001 - the reference evaluator raises whatever numpy does
-        return {}
+    return _run(node, values, model)
 
 
 def _shape_value(node: NodeProto, shape: tuple[int, ...]) -> Array:

@@ -1,5 +1,8 @@
 """Types and shapes of every value of a model.
 
+What inference works out wins over what the file states: stored shapes go stale when a model's
+inputs are edited, and dims changes the inputs. A stored shape serves where inference has no answer.
+
 onnx's inference carries values through a few operators only, and reads the arguments of many
 (Slice, Range, Expand) from initializers alone. So where it leaves shapes open, the arithmetic on
 shapes is carried out here, its results are put in place of the nodes that computed them, and
@@ -13,6 +16,7 @@ import onnx.shape_inference
 from onnx import ModelProto, TypeProto, ValueInfoProto, numpy_helper
 
 from app.errors import InvalidModelError
+from app.ingest.reasons import reason
 from app.ingest.shape_arithmetic import Array, known_values
 
 MOST_ROUNDS = 8
@@ -28,10 +32,31 @@ class ValueType:
 
 
 def infer_shapes(model: ModelProto) -> dict[str, ValueType]:
-    """Every value of the main graph whose type is known.
+    """Every value of the main graph whose type is known; takes the stored shapes from ``model``.
 
     Raises ``InvalidModelError`` where inference finds types or shapes that contradict each other.
     """
+    stored = _take_stored(model)
+    types = _inferred(model)
+    known = {name for name, type_ in types.items() if type_.shape is not None}
+    helpful = [value for value in stored if value.name not in known]
+    if not helpful:
+        return types
+    model.graph.value_info.extend(helpful)
+    return _inferred(model)
+
+
+def _take_stored(model: ModelProto) -> list[ValueInfoProto]:
+    """Remove the types and shapes that the file states for what nodes make; what they were."""
+    stored = {value.name: value for value in (*model.graph.value_info, *model.graph.output)}
+    outputs = [ValueInfoProto(name=value.name) for value in model.graph.output]
+    del model.graph.value_info[:]
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)
+    return list(stored.values())
+
+
+def _inferred(model: ModelProto) -> dict[str, ValueType]:
     types = _infer(model)
     values: dict[str, Array] = {}
     for _ in range(MOST_ROUNDS):
@@ -57,10 +82,15 @@ def _made(model: ModelProto, types: dict[str, ValueType]) -> Iterator[ValueType]
 def _infer(model: ModelProto) -> dict[str, ValueType]:
     try:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except onnx.shape_inference.InferenceError as error:
-        first_line = str(error).strip().splitlines()[0]
+    except UnicodeDecodeError:
+        raise
+    except MemoryError as error:
         raise InvalidModelError(
-            f"the model's shapes contradict each other: {first_line}"
+            "the model's shapes cannot be worked out in memory; check its dimensions"
+        ) from error
+    except Exception as error:  # InferenceError, and what else its C++ throws
+        raise InvalidModelError(
+            f"the model's shapes contradict each other: {reason(error)}"
         ) from error
     types = {value.name: _value_type(value.type) for value in _values(inferred)}
     for tensor in inferred.graph.initializer:

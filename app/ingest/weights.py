@@ -3,18 +3,25 @@
 Only their names, types and shapes are needed. What is small stays with its values, because shapes
 may depend on it; what is large, or lies in external data, becomes a graph input of the same type,
 so that the checker and shape inference see a valid model and nothing outside the upload is opened.
+The weights of bodies (of If, Loop and Scan) are hoisted into the main graph first.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
+from onnx import (
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    SparseTensorProto,
+    TensorProto,
+    ValueInfoProto,
+    helper,
+)
 
 from app.errors import InvalidModelError
+from app.ingest.constants import SMALL_BYTES, checked_values, constant_tensor, is_external
 from app.ingest.element_types import ELEMENT_TYPES
-
-SMALL_BYTES = 1024
-"""Shapes, axes, scales and other arguments are far below this; weights mostly above."""
+from app.ingest.hoisting import hoist_body_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,36 +34,44 @@ class Weight:
 
 
 def strip_weights(model: ModelProto) -> dict[str, Weight]:
-    """Take the weights of the main graph out of a model, in place; what was there, by name.
+    """Take the weights out of a model, in place; what was there, by name.
 
     Constant nodes count as weights, whatever they hold. Raises ``InvalidModelError`` for a weight
     without a valid type or shape.
     """
     graph = model.graph
+    hoist_body_weights(graph)
     _constants_to_initializers(graph)
     weights: dict[str, Weight] = {}
     kept: list[TensorProto] = []
-    inputs = {value.name for value in graph.input}
+    stripped: list[ValueInfoProto] = []
     for tensor in graph.initializer:
         weight = _weight_of(tensor)
         weights[tensor.name] = weight
-        if tensor.data_location != TensorProto.EXTERNAL and weight.nbytes <= SMALL_BYTES:
+        if not is_external(tensor) and weight.nbytes <= SMALL_BYTES:
+            checked_values(tensor)
             kept.append(tensor)
-        elif tensor.name not in inputs:
-            graph.input.append(
-                helper.make_tensor_value_info(tensor.name, tensor.data_type, weight.shape)
-            )
+        else:
+            stripped.append(helper.make_tensor_value_info(tensor.name, weight.dtype, weight.shape))
     for sparse in graph.sparse_initializer:
-        values = _weight_of(sparse.values)
-        indices = _weight_of(sparse.indices)
         name = sparse.values.name
-        weights[name] = Weight(values.dtype, tuple(sparse.dims), values.nbytes + indices.nbytes)
-        if name not in inputs:
-            graph.input.append(helper.make_tensor_value_info(name, values.dtype, sparse.dims))
+        weights[name] = weight = _sparse_weight_of(sparse)
+        stripped.append(helper.make_tensor_value_info(name, weight.dtype, weight.shape))
+    # Old files list weights among the inputs, at times with another type than their own.
+    inputs = [value for value in graph.input if value.name not in weights]
+    del graph.input[:]
+    graph.input.extend([*inputs, *stripped])
     del graph.initializer[:]
     del graph.sparse_initializer[:]
     graph.initializer.extend(kept)
     return weights
+
+
+def _sparse_weight_of(sparse: SparseTensorProto) -> Weight:
+    values, indices = _weight_of(sparse.values), _weight_of(sparse.indices)
+    if any(extent < 0 for extent in sparse.dims):
+        raise InvalidModelError(f"initializer {sparse.values.name!r} has no valid shape")
+    return Weight(values.dtype, tuple(sparse.dims), values.nbytes + indices.nbytes)
 
 
 def _weight_of(tensor: TensorProto) -> Weight:
@@ -76,41 +91,11 @@ def _weight_of(tensor: TensorProto) -> Weight:
 def _constants_to_initializers(graph: GraphProto) -> None:
     others: list[NodeProto] = []
     for node in graph.node:
-        constants = list(_constant_tensors(node))
-        graph.initializer.extend(constants)
-        if not constants:
+        tensor = constant_tensor(node)
+        if tensor is None:
             others.append(node)
+        else:
+            graph.initializer.append(tensor)
     if len(others) < len(graph.node):
         del graph.node[:]
         graph.node.extend(others)
-
-
-def _constant_tensors(node: NodeProto) -> Iterator[TensorProto]:
-    """The tensor of a Constant node, named as its output; nothing for any other node."""
-    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx") or len(node.output) != 1:
-        return
-    for attribute in node.attribute:
-        value = helper.get_attribute_value(attribute)
-        if attribute.name == "value":
-            tensor = TensorProto()
-            tensor.CopyFrom(value)
-            tensor.name = node.output[0]
-        elif attribute.name in _CONSTANT_ATTRIBUTES:
-            dims = [] if not isinstance(value, list) else [len(value)]
-            items = value if isinstance(value, list) else [value]
-            code = _CONSTANT_ATTRIBUTES[attribute.name]
-            tensor = helper.make_tensor(node.output[0], code, dims, items)
-        else:
-            continue
-        yield tensor
-        return
-
-
-_CONSTANT_ATTRIBUTES = {
-    "value_float": TensorProto.FLOAT,
-    "value_floats": TensorProto.FLOAT,
-    "value_int": TensorProto.INT64,
-    "value_ints": TensorProto.INT64,
-    "value_string": TensorProto.STRING,
-    "value_strings": TensorProto.STRING,
-}

@@ -11,9 +11,12 @@ from sqlalchemy.exc import IntegrityError
 
 from app.core.blocks import block_of_node, blocks_of
 from app.core.dag import NO_PRODUCER, CostedDag, Mask
+from app.core.errors import TooManyCutsError
+from app.core.splitting.cut_table import CutTable, Family, build_table
 from app.errors import NotFoundError
 from app.ingest import IngestedModel, ingest
 from app.services.prepared import PreparedModels
+from app.store import cut_tables as table_store
 from app.store import models as model_store
 from app.store.database import Database
 from app.store.models import ModelRow
@@ -47,11 +50,14 @@ class ModelService:
         ingested = ingest(data, dims, model_batch)
         sha256 = hashlib.sha256(data).hexdigest()
         row = _row(ingested, sha256, name)
+        tables = _first_tables(ingested.dag)
         try:
             with self._database.writing() as connection:
                 known = model_store.get(connection, row.id)
                 if known is None:
                     model_store.add(connection, row, ingested.dag)
+                    for family, table in tables.items():
+                        table_store.put(connection, row.id, family, table)
         except IntegrityError:
             # Another process stored it between the look and the insertion.
             known = self.get(row.id)
@@ -77,6 +83,14 @@ class ModelService:
         self._prepared.discard(model_id)
         if not removed:
             raise NotFoundError(f"there is no model {model_id!r}")
+
+
+def _first_tables(dag: CostedDag) -> dict[Family, CutTable]:
+    """The table that nearly every request is answered from; the others are built when needed."""
+    try:
+        return {Family.SLOWER_DEVICE: build_table(dag, Family.SLOWER_DEVICE)}
+    except TooManyCutsError:
+        return {}
 
 
 def _row(ingested: IngestedModel, sha256: str, name: str | None) -> ModelRow:

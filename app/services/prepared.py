@@ -1,19 +1,43 @@
 """Prepared models: what a warm ``/split`` needs, in a bounded cache of this process."""
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from cachetools import LRUCache
+from sqlalchemy.exc import IntegrityError
 
+from app.core.blocks import Block, blocks_of
+from app.core.constraints import Constraints, ForcedSides, forced_sides
 from app.core.dag import CostedDag
+from app.core.errors import TooManyCutsError
 from app.core.quantities import Cut, cut_of
 from app.core.scenario import Mode
+from app.core.splitting.blockwise import groups_of
+from app.core.splitting.cut_table import CutTable, Family
 from app.core.splitting.network import FlowNetwork, build_network
+from app.core.splitting.solve import CutTables
 from app.errors import NotFoundError
+from app.store import cut_tables as table_store
 from app.store import models as model_store
 from app.store.database import Database
+
+MOST_CONSTRAINED = 16
+"""Sets of constraints whose tables a prepared model keeps."""
+MOST_CUTS = 4096
+"""Evaluated cuts that a prepared model keeps."""
+
+
+@dataclass(frozen=True, eq=False)
+class Constrained:
+    """A model under constraints: the sides they force, and the tables of what is left."""
+
+    forced: ForcedSides
+    tables: CutTables
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +46,72 @@ class PreparedModel:
 
     model_id: str
     dag: CostedDag
+    free: Constrained
+    """Without constraints."""
+    _constrained: LRUCache[Constraints, Constrained] = field(
+        default_factory=lambda: LRUCache(MOST_CONSTRAINED)
+    )
+    _cuts: LRUCache[tuple[bytes, Mode], Cut] = field(default_factory=lambda: LRUCache(MOST_CUTS))
+    _facts: LRUCache[tuple[bytes, Mode], dict[str, Any]] = field(
+        default_factory=lambda: LRUCache(MOST_CUTS)
+    )
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def of(
+        cls, model_id: str, dag: CostedDag, known: dict[Family, CutTable] | None = None
+    ) -> "PreparedModel":
+        """Prepare a model; ``known``: tables that have been built before."""
+        free = Constrained(forced_sides(dag, Constraints()), CutTables(dag, known=known))
+        return cls(model_id, dag, free)
+
+    def under(self, constraints: Constraints) -> Constrained:
+        """The model under constraints. Raises ``SplitError`` where they cannot hold."""
+        if constraints.is_empty:
+            return self.free
+        with self._lock:
+            constrained = self._constrained.get(constraints)
+        if constrained is None:
+            forced = forced_sides(self.dag, constraints)
+            constrained = Constrained(forced, CutTables(self.dag, forced))
+            with self._lock:
+                self._constrained[constraints] = constrained
+        return constrained
+
+    def cut_at(self, table: CutTable, row: int, mode: Mode) -> Cut:
+        """The cut of a row, evaluated by the reference."""
+        key = (table.on_device_bits[row].tobytes(), mode)
+        with self._lock:
+            cut = self._cuts.get(key)
+        if cut is None:
+            cut = cut_of(self.dag, table.on_device(row), mode)
+            with self._lock:
+                self._cuts[key] = cut
+        return cut
+
+    def remember(
+        self, key: tuple[bytes, Mode], make: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """What was made for a key before, or is made now. Not to be changed."""
+        with self._lock:
+            facts = self._facts.get(key)
+            if facts is None:
+                facts = self._facts[key] = make()
+        return facts
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks of the DAG."""
+        return blocks_of(self.dag)
 
     @cached_property
     def network(self) -> FlowNetwork:
         """The flow network of the general algorithm."""
         return build_network(self.dag)
+
+    def grouped_network(self, table: CutTable) -> FlowNetwork:
+        """The flow network of the block-wise algorithm, for the situations that a table serves."""
+        return build_network(self.dag, group_of_node=groups_of(table))
 
     @cached_property
     def device_only(self) -> dict[Mode, Cut]:
@@ -40,12 +125,17 @@ class PreparedModel:
         nothing = np.zeros(self.dag.node_count, dtype=np.bool_)
         return {mode: cut_of(self.dag, nothing, mode) for mode in Mode}
 
-    @cached_property
+    @property
     def nbytes(self) -> int:
-        """Bytes in memory, estimated: the arrays of DAG and network, and the names."""
+        """Bytes in memory, estimated: the arrays of DAG, network and tables, and the names."""
+        holders: tuple[CostedDag | FlowNetwork | CutTable, ...] = (
+            self.dag,
+            self.network,
+            *self.free.tables.built.values(),
+        )
         arrays = [
             value
-            for holder in (self.dag, self.network)
+            for holder in holders
             for value in (getattr(holder, name) for name in holder.__dataclass_fields__)
             if isinstance(value, np.ndarray)
         ]
@@ -91,17 +181,48 @@ class PreparedModels:
             self._discards += 1
             self._cache.pop(model_id, None)
 
+    def build_all(self, model: PreparedModel, families: Sequence[Family]) -> None:
+        """Have tables of a model without constraints built, and keep them for other processes.
+
+        A table that is out of reach is left out; whoever asks for it is told.
+        """
+        for family in families:
+            if not model.free.tables.has(family):
+                with suppress(TooManyCutsError):
+                    self._keep_table(model, family, model.free.tables.get(family))
+
+    def _keep_table(self, model: PreparedModel, family: Family, table: CutTable) -> None:
+        try:
+            with self._database.writing() as connection:
+                table_store.put(connection, model.model_id, family, table)
+        except IntegrityError:
+            # The model was deleted meanwhile.
+            self.discard(model.model_id)
+        else:
+            self._weigh_again(model)
+
+    def _weigh_again(self, model: PreparedModel) -> None:
+        with self._lock:
+            if self._cache.pop(model.model_id, None) is model:
+                self._keep(model)
+
+    def _keep(self, model: PreparedModel) -> None:
+        if model.nbytes <= self._cache.maxsize:
+            self._cache[model.model_id] = model
+
     def _load(self, model_id: str) -> PreparedModel:
         with self._lock:
             discards = self._discards
         with self._database.reading() as connection:
             dag = model_store.get_dag(connection, model_id)
+            tables = table_store.all_of(connection, model_id) if dag else {}
         if dag is None:
             raise NotFoundError(f"there is no model {model_id!r}", loc=("model_id",))
-        model = PreparedModel(model_id, dag)
-        if model.nbytes <= self._cache.maxsize:
-            with self._lock:
-                # A model may have been deleted since it was read, and would never leave again.
-                if self._discards == discards:
-                    self._cache[model_id] = model
+        model = PreparedModel.of(model_id, dag, tables)
+        # Taken before the lock, as it builds the network.
+        _ = model.nbytes
+        with self._lock:
+            # A model may have been deleted since it was read, and would never leave again.
+            if self._discards == discards:
+                self._keep(model)
         return model

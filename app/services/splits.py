@@ -2,28 +2,31 @@
 
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 from anyio import to_thread
 from sqlalchemy.exc import IntegrityError
 
-from app.core.constraints import Constraints, forced_sides
+from app.core.constraints import Constraints
 from app.core.dag import CostedDag, Mask
-from app.core.quantities import Cut, delay_of
-from app.core.scenario import Scenario, prices_of
-from app.core.splitting.general import Solution, best_cut_by_flow
+from app.core.quantities import delay_of
+from app.core.scenario import Scenario
 from app.errors import NotFoundError
-from app.services.models import tensor_facts
+from app.services.cut_facts import cut_facts
 from app.services.prepared import PreparedModel, PreparedModels
+from app.services.solving import Method, Solved, families_needed, solve
+from app.services.switching import CurrentCut, Decision, decide
 from app.store import splits as split_store
 from app.store.database import Database
 from app.store.packing import pack_mask, unpack_mask
 from app.store.pages import Page
 from app.store.splits import SplitRow
 
-Method = Literal["auto", "general"]
+MOST_NODES_INLINE = 2000
+"""Flows on larger DAGs are computed in a worker thread, so that other requests go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class SplitQuery:
     method: Method
     store: bool
     request: dict[str, Any]
+    current: CurrentCut | None = None
 
 
 class SplitService:
@@ -50,26 +54,31 @@ class SplitService:
 
         Raises ``SplitError`` or ``NotFoundError``.
         """
-        model = self._prepared.cached(query.model_id)
-        if model is None:
-            model = await to_thread.run_sync(self._prepared.load, query.model_id)
+        model = await self.prepared(query.model_id)
         started = time.perf_counter()
-        solution = _solve(model, query)
-        answer = _answer(model, query, solution, time.perf_counter() - started)
+        if _is_quick(model, query):
+            solved = solve(model, query.scenario, query.constraints, query.method)
+        else:
+            solved = await to_thread.run_sync(self._solve_cold, model, query)
+        decision = None
+        if query.current is not None:
+            decision = await to_thread.run_sync(self._decide, model, query, solved)
+        answer = _answer(model, query, solved, decision, time.perf_counter() - started)
+        chosen = solved.cut if decision is None else decision.cut
         if query.store:
-            row = SplitRow(
-                id=secrets.token_hex(16),
-                model_id=query.model_id,
-                created_at=datetime.now(UTC),
-                request=query.request,
-                answer=answer,
-                on_device=pack_mask(solution.cut.on_device),
-            )
-            await to_thread.run_sync(self._store, row)
+            row = _row(query, answer, chosen.on_device)
+            await to_thread.run_sync(self._store, [row])
             answer = _stamped(answer, row.id, row.created_at)
         if include_nodes:
-            answer["nodes"] = _node_names(model.dag, solution.cut.on_device)
+            answer["nodes"] = _node_names(model.dag, chosen.on_device)
         return answer
+
+    async def prepared(self, model_id: str) -> PreparedModel:
+        """A model, from the cache where it is there. Raises ``NotFoundError``."""
+        model = self._prepared.cached(model_id)
+        if model is None:
+            model = await to_thread.run_sync(self._prepared.load, model_id)
+        return model
 
     async def get(self, split_id: str, include_nodes: bool = False) -> dict[str, Any]:
         """A stored result, as it was answered. Raises ``NotFoundError``."""
@@ -83,20 +92,43 @@ class SplitService:
         items = [_stamped(row["answer"], row["id"], row["created_at"]) for row in page.items]
         return items, page.next_cursor
 
-    def _store(self, row: SplitRow) -> None:
+    def _solve_cold(self, model: PreparedModel, query: SplitQuery) -> Solved:
+        if query.constraints.is_empty:
+            self._prepared.build_all(model, families_needed(query.scenario, query.method))
+        return solve(model, query.scenario, query.constraints, query.method)
+
+    def _decide(self, model: PreparedModel, query: SplitQuery, solved: Solved) -> Decision:
+        assert query.current is not None
+        on_device = None
+        if query.current.split_id is not None:
+            row = self._row(query.current.split_id)
+            if row.model_id != model.model_id:
+                raise NotFoundError(
+                    f"split {row.id!r} is of another model; name a split of this one",
+                    loc=("current_cut",),
+                )
+            on_device = unpack_mask(row.on_device, model.dag.node_count)
+        return decide(model, query.scenario, query.constraints, query.current, on_device, solved)
+
+    def _store(self, rows: Sequence[SplitRow]) -> None:
         try:
             with self._database.writing() as connection:
-                split_store.add(connection, row)
+                split_store.add_all(connection, rows)
         except IntegrityError as error:
             # The model was deleted after it was prepared here.
-            self._prepared.discard(row.model_id)
-            raise NotFoundError(f"there is no model {row.model_id!r}", loc=("model_id",)) from error
+            model_id = rows[0].model_id
+            self._prepared.discard(model_id)
+            raise NotFoundError(f"there is no model {model_id!r}", loc=("model_id",)) from error
 
-    def _get(self, split_id: str, include_nodes: bool) -> dict[str, Any]:
+    def _row(self, split_id: str) -> SplitRow:
         with self._database.reading() as connection:
             row = split_store.get(connection, split_id)
         if row is None:
             raise NotFoundError(f"there is no split {split_id!r}")
+        return row
+
+    def _get(self, split_id: str, include_nodes: bool) -> dict[str, Any]:
+        row = self._row(split_id)
         answer = _stamped(row.answer, row.id, row.created_at)
         if include_nodes:
             dag = self._prepared.load(row.model_id).dag
@@ -108,44 +140,61 @@ class SplitService:
             return split_store.page(connection, limit, cursor, model_id)
 
 
-def _solve(model: PreparedModel, query: SplitQuery) -> Solution:
-    prices = prices_of(query.scenario, model.dag.model_batch)
-    forced = forced_sides(model.dag, query.constraints)
-    return best_cut_by_flow(model.dag, model.network, prices, query.scenario.mode, forced)
+def _is_quick(model: PreparedModel, query: SplitQuery) -> bool:
+    """Whether a cut is found in so little time that the event loop may do it itself."""
+    if query.method in ("general", "blockwise"):
+        return query.constraints.is_empty and model.dag.node_count <= MOST_NODES_INLINE
+    tables = model.under(query.constraints).tables
+    return all(tables.has(family) for family in families_needed(query.scenario, query.method))
+
+
+def _row(query: SplitQuery, answer: dict[str, Any], on_device: Mask) -> SplitRow:
+    return SplitRow(
+        id=secrets.token_hex(16),
+        model_id=query.model_id,
+        created_at=datetime.now(UTC),
+        request=query.request,
+        answer=answer,
+        on_device=pack_mask(on_device),
+    )
 
 
 def _answer(
-    model: PreparedModel, query: SplitQuery, solution: Solution, solve_s: float
+    model: PreparedModel,
+    query: SplitQuery,
+    solved: Solved,
+    decision: Decision | None,
+    solve_s: float,
 ) -> dict[str, Any]:
     """The answer, without what storing adds."""
-    mode = query.scenario.mode
-    prices = prices_of(query.scenario, model.dag.model_batch)
-    return {
+    cut, value, gap = solved.cut, solved.value, solved.gap
+    valid_while = solved.valid_while
+    if decision is not None and decision.stays:
+        cut, value, gap = decision.cut, decision.value, gap + decision.gain
+        valid_while = valid_while if decision.gain <= 0 else None
+    prices, mode = solved.prices, query.scenario.mode
+    answer: dict[str, Any] = {
         "id": None,
         "model_id": query.model_id,
         "created_at": datetime.now(UTC).isoformat(),
-        "cut": _cut_facts(model.dag, solution.cut),
-        "delay": asdict(solution.delay),
+        "cut": cut_facts(model, cut, mode),
+        "delay": asdict(delay_of(cut, prices)),
         "baselines": {
             "device_only_s": delay_of(model.device_only[mode], prices).total_s,
             "server_only_s": delay_of(model.server_only[mode], prices).total_s,
         },
-        "objective_value": solution.delay.total_s,
-        "optimal": solution.certificate.proves_optimality,
-        "gap": None if solution.certificate.proves_optimality else solution.certificate.gap,
-        "method": "general",
+        "objective_value": value,
+        "optimal": gap <= 0.0,
+        "gap": gap if gap > 0.0 else None,
+        "method": solved.method,
         "solve_s": solve_s,
-        "certificate": asdict(solution.certificate),
+        "valid_while": valid_while,
     }
-
-
-def _cut_facts(dag: CostedDag, cut: Cut) -> dict[str, Any]:
-    return {
-        "device_nodes": cut.device_nodes,
-        "server_nodes": cut.server_nodes,
-        "cut_tensors": [tensor_facts(dag, index) for index in cut.cut_tensors.tolist()],
-        "quantities": asdict(cut.quantities),
-    }
+    if solved.certificate is not None:
+        answer["certificate"] = asdict(solved.certificate)
+    if decision is not None:
+        answer["switching"] = decision.facts()
+    return answer
 
 
 def _stamped(answer: dict[str, Any], split_id: str, created_at: datetime) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A costed DAG as bytes, and back: numpy's archive format, no pickles, no onnx."""
+"""Costed DAGs and cut tables as bytes, and back: numpy's archive format, no pickles, no onnx."""
 
 import io
 import json
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from app.core.csr import Csr
 from app.core.dag import CostedDag, Mask
+from app.core.splitting.cut_table import CutTable
 
 FORMAT = 1
 
@@ -45,10 +46,35 @@ def unpack_dag(packed: bytes) -> CostedDag:
     for name in ("tensor_consumers", "parameter_users"):
         offsets, indices = values.pop(f"{name}.offsets"), values.pop(f"{name}.indices")
         values[name] = Csr(offsets, indices)  # type: ignore[arg-type]
-    for name in ("node_names", "node_op_types", "tensor_names", "tensor_dtypes", "parameter_names"):
-        values[name] = tuple(texts[name])
+    for name, value in texts.items():
+        if isinstance(value, list):
+            values[name] = tuple(value)
     values["tensor_shapes"] = tuple(tuple(shape) for shape in texts["tensor_shapes"])
     return CostedDag(**values)  # type: ignore[arg-type]
+
+
+def pack_table(table: CutTable) -> bytes:
+    """A cut table as compressed arrays."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        allow_pickle=False,
+        format=np.array(FORMAT),
+        quantities=table.quantities,
+        on_device_bits=table.on_device_bits,
+        node_count=np.array(table.node_count),
+    )
+    return buffer.getvalue()
+
+
+def unpack_table(packed: bytes) -> CutTable:
+    """The table that ``pack_table`` packed. Raises ``ValueError`` for another format."""
+    with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
+        if int(archive["format"]) != FORMAT:
+            raise ValueError("the stored table has a format that this version does not read")
+        return CutTable(
+            archive["quantities"], archive["on_device_bits"], int(archive["node_count"])
+        )
 
 
 def pack_mask(mask: Mask) -> bytes:

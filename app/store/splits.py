@@ -1,5 +1,6 @@
 """Stored results of ``/split``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,17 +25,21 @@ class SplitRow:
     on_device: bytes
 
 
-def add(connection: WriteConnection, row: SplitRow) -> None:
-    """Insert a result."""
+def add_all(connection: WriteConnection, rows: Sequence[SplitRow]) -> None:
+    """Insert results."""
     connection.execute(
-        insert(splits).values(
-            id=row.id,
-            model_id=row.model_id,
-            created_at=row.created_at,
-            request=row.request,
-            answer=row.answer,
-            on_device=row.on_device,
-        )
+        insert(splits),
+        [
+            {
+                "id": row.id,
+                "model_id": row.model_id,
+                "created_at": row.created_at,
+                "request": row.request,
+                "answer": row.answer,
+                "on_device": row.on_device,
+            }
+            for row in rows
+        ],
     )
 
 

@@ -63,6 +63,15 @@ prepared_models = Table(
 )
 """The costed DAG of a model, packed by ``app.store.packing``."""
 
+cut_tables = Table(
+    "cut_tables",
+    metadata,
+    Column("model_id", ForeignKey("models.id", ondelete="CASCADE"), primary_key=True),
+    Column("family", String(32), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+)
+"""The cut tables of a model that have been built, packed by ``app.store.packing``."""
+
 splits = Table(
     "splits",
     metadata,

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from app.core.constraints import Constraints, ForcedSides, forced_sides
 from app.core.dag import CostedDag
-from app.core.errors import SplitError
+from app.core.errors import SplitError, TooManyCutsError
 from app.core.quantities import cut_of, kept_activation_bytes, peak_activation_bytes
 from app.core.scenario import Mode
 from app.core.splitting.cut_table import Family, build_table
-from app.core.splitting.frontier import COLUMNS, TooManyCutsError
+from app.core.splitting.frontier import COLUMNS
 from tests.oracles import closed_sets
 from tests.strategies import dags
 

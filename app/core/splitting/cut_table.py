@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 
 from app.core.constraints import ForcedSides
 from app.core.dag import CostedDag, Mask, NodeWork
+from app.core.quantities import cut_of, peak_activation_bytes
 from app.core.scenario import Mode
 from app.core.splitting.frontier import (
+    COLUMNS,
     CROSSING,
     DEVICE,
     GRADIENT,
@@ -140,6 +142,21 @@ def build_table(
         on_device_bits=np.packbits(on_device, axis=1),
         node_count=dag.node_count,
     )
+
+
+def quantities_row(
+    dag: CostedDag, on_device: Mask, work: NodeWork | None = None
+) -> NDArray[np.float64]:
+    """(11,) The quantities of any cut, as a row of a table would hold them."""
+    q = cut_of(dag, on_device, Mode.TRAINING, work).quantities
+    row = np.zeros(len(COLUMNS))
+    row[DEVICE], row[SERVER] = q.device_flops, q.server_flops
+    row[UPLINK], row[GRADIENT], row[RESULT] = q.uplink_bytes, q.gradient_bytes, q.result_bytes
+    row[PARAMETER], row[CROSSING] = q.device_parameter_bytes, q.crossing_tensors
+    row[KEPT] = q.device_activation_bytes
+    row[PEAK] = peak_activation_bytes(dag, on_device)
+    row[ROUND_TRIPS] = 0.0 if on_device.all() else 1.0
+    return row
 
 
 def rows_for_mode(table: CutTable, mode: Mode) -> Rows:

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from app.core.constraints import ForcedSides
 from app.core.dag import NO_PRODUCER, CostedDag, NodeWork
-from app.core.errors import SplitError
+from app.core.errors import TooManyCutsError
 from app.core.splitting.pareto import Matrix, Rows
 
 COLUMNS = (
@@ -92,10 +92,6 @@ T = TypeVar("T", int, float)
 
 TIDY_AFTER = 64
 """Finished cuts are compared with each other when at least so many have come."""
-
-
-class TooManyCutsError(SplitError):
-    """The cuts to consider exceed the bound."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

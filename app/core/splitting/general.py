@@ -6,7 +6,7 @@ import numpy as np
 
 from app.core.constraints import ForcedSides
 from app.core.dag import CostedDag, Mask
-from app.core.quantities import Cut, Delay, cut_of, delay_of
+from app.core.quantities import Cut, cut_of, delay_of
 from app.core.scenario import Mode, Prices
 from app.core.splitting.max_flow import minimum_cut
 from app.core.splitting.network import FIRST_GROUP, FlowNetwork
@@ -35,10 +35,10 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Solution:
-    """The best cut for one scenario, its delay, and the proof."""
+    """The best cut for one price list, what it costs there, and the proof."""
 
     cut: Cut
-    delay: Delay
+    value: float
     certificate: Certificate
 
 
@@ -62,5 +62,5 @@ def best_cut_by_flow(
     found = minimum_cut(network, capacities, upper_bound)
     on_device: Mask = found.source_side[FIRST_GROUP + network.group_of_node.astype(np.intp)]
     cut = cut_of(dag, on_device, mode)
-    delay = delay_of(cut, prices)
-    return Solution(cut, delay, Certificate(float(delay.total_s), found.flow_value))
+    value = float(delay_of(cut, prices).total_s)
+    return Solution(cut, value, Certificate(value, found.flow_value))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.scenario import Figure, Mode, Objective, Prices, Scenario
+from app.core.scenario import Figure, Mode, Objective, Prices, Scenario, objective_prices
 from app.core.splitting.frontier import (
     COLUMNS,
     DEVICE,
@@ -81,11 +81,6 @@ def pricing_of(scenario: Scenario, prices: Prices, model_batch: int) -> Pricing:
     Raises ``ValueError`` where the objective lacks what it needs (energy: power; throughput:
     inference mode).
     """
-    weigh = {
-        Objective.DELAY: _delay_weights,
-        Objective.ENERGY: _energy_weights,
-        Objective.THROUGHPUT: _throughput_weights,
-    }[scenario.objective]
     shape = np.shape(prices.device_s_per_flop)
     memory = np.zeros((len(COLUMNS), *shape))
     if scenario.memory_bytes is not None:
@@ -93,14 +88,14 @@ def pricing_of(scenario: Scenario, prices: Prices, model_batch: int) -> Pricing:
         memory[PARAMETER] = 2 + scenario.optimizer_states if training else 1
         memory[KEPT if training else PEAK] = scenario.batches(model_batch)
     faster = prices.device_s_per_flop < prices.server_s_per_flop
-    return Pricing(weigh(scenario, prices), memory, scenario.memory_bytes, faster)
+    if scenario.objective is Objective.THROUGHPUT:
+        weights = _throughput_weights(scenario, prices)
+    else:
+        weights = _linear_weights(objective_prices(scenario, prices))
+    return Pricing(weights, memory, scenario.memory_bytes, faster)
 
 
-def _no_weights(prices: Prices, stages: int) -> NDArray[np.float64]:
-    return np.zeros((5, stages, len(COLUMNS), *np.shape(prices.device_s_per_flop)))
-
-
-def _delay_weights(_scenario: Scenario, prices: Prices) -> NDArray[np.float64]:
+def _linear_weights(prices: Prices) -> NDArray[np.float64]:
     weights = _no_weights(prices, 1)
     weights[DEVICE_RATE, 0, DEVICE] = prices.device_s_per_flop
     weights[SERVER_RATE, 0, SERVER] = prices.server_s_per_flop
@@ -110,20 +105,6 @@ def _delay_weights(_scenario: Scenario, prices: Prices) -> NDArray[np.float64]:
     weights[DOWNLINK_RATE, 0, RESULT] = prices.result_s_per_byte
     weights[DOWNLINK_RATE, 0, PARAMETER] = prices.parameter_down_s_per_byte
     weights[NO_RATE, 0, ROUND_TRIPS] = prices.round_trip_s
-    return weights
-
-
-def _energy_weights(scenario: Scenario, prices: Prices) -> NDArray[np.float64]:
-    """Joules of the device: what it draws while it computes, sends and receives."""
-    power = scenario.power
-    if power is None:
-        raise ValueError("the energy objective needs the device's power")
-    weights = _delay_weights(scenario, prices)
-    weights[DEVICE_RATE] *= power.compute_w
-    weights[SERVER_RATE] = 0.0
-    weights[UPLINK_RATE] *= power.transmit_w
-    weights[DOWNLINK_RATE] *= power.receive_w
-    weights[NO_RATE] = 0.0
     return weights
 
 
@@ -137,6 +118,10 @@ def _throughput_weights(scenario: Scenario, prices: Prices) -> NDArray[np.float6
     weights[SERVER_RATE, 2, SERVER] = prices.server_s_per_flop
     weights[DOWNLINK_RATE, 3, RESULT] = prices.result_s_per_byte
     return weights
+
+
+def _no_weights(prices: Prices, stages: int) -> NDArray[np.float64]:
+    return np.zeros((5, stages, len(COLUMNS), *np.shape(prices.device_s_per_flop)))
 
 
 @dataclass(frozen=True, slots=True)

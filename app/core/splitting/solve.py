@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from app.core.constraints import ForcedSides
 from app.core.dag import CostedDag, NodeWork
-from app.core.errors import InfeasibleError
+from app.core.errors import InfeasibleError, TooManyCutsError
 from app.core.scenario import Objective, Scenario
 from app.core.splitting.cut_table import CutTable, Family, build_table
-from app.core.splitting.frontier import COLUMNS, TooManyCutsError
+from app.core.splitting.frontier import COLUMNS
 from app.core.splitting.pareto import Matrix
 from app.core.splitting.pricing import (
     DEVICE_RATE,
@@ -124,12 +124,14 @@ def memory_infeasible(pricing: Pricing, least_needed: float) -> InfeasibleError:
 
 
 def valid_ranges(
-    tables: CutTables, scenario: Scenario, pricing: Pricing, best: BestRow
+    tables: CutTables, scenario: Scenario, pricing: Pricing, chosen: Costs, rivals: Matrix
 ) -> dict[str, tuple[float | None, float | None]]:
-    """For each rate alone, the range in which the row stays best; None for an open end.
+    """For each rate alone, the range in which a cut stays best; None for an open end.
 
-    As the rate of one side passes that of the other, the best cut comes from another table. Where
-    the row is still best there, the range goes on in that table.
+    ``chosen`` (11,): the quantities of the cut; ``rivals`` (k, 11): those of the table that serves
+    the scenario. As the rate of one side passes that of the other, the best cut comes from another
+    table. Where the cut is still best there, the range goes on in that table. Raises
+    ``TooManyCutsError``.
     """
     link = scenario.link
     rates = (
@@ -138,12 +140,12 @@ def valid_ranges(
         float(link.uplink_bits_per_s),
         float(link.downlink_bits_per_s),
     )
-    here = stays_best(pricing, best.quantities, _allowed(pricing, best.table.quantities))
+    here = stays_best(pricing, chosen, _allowed(pricing, rivals))
     ranges = {}
     for rate, name in enumerate(RATES):
         spans = [here[rate]]
         if scenario.objective is Objective.DELAY and rate in (DEVICE_RATE, SERVER_RATE):
-            spans = _spans_across_the_turn(tables, scenario, pricing, best, rate, here[rate])
+            spans = _spans_across_the_turn(tables, scenario, pricing, chosen, rate, here[rate])
         low, high = rate_range(spans)
         ranges[name] = (
             None if low is None else low * rates[rate],
@@ -156,7 +158,7 @@ def _spans_across_the_turn(
     tables: CutTables,
     scenario: Scenario,
     pricing: Pricing,
-    best: BestRow,
+    chosen: Costs,
     rate: int,
     here: Interval,
 ) -> list[Interval]:
@@ -169,7 +171,7 @@ def _spans_across_the_turn(
     if (serves_above and here.low > turn) or (not serves_above and here.high < turn):
         return [here]
     there = tables.get(family_for(scenario, not pricing.device_is_faster))
-    beyond = stays_best(pricing, best.quantities, _allowed(pricing, there.quantities))[rate]
+    beyond = stays_best(pricing, chosen, _allowed(pricing, there.quantities))[rate]
     if serves_above:
         high = turn if beyond.high >= turn * (1 - TIE) else beyond.high
         return [Interval(turn, here.high), Interval(beyond.low, high)]

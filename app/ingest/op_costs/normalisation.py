@@ -6,6 +6,7 @@ from math import prod
 
 from app.ingest.op_costs.entry import Table, per_output
 from app.ingest.op_costs.views import (
+    InvalidNode,
     NodeView,
     axis_of,
     has_input,
@@ -89,7 +90,9 @@ def _group(node: NodeView) -> int:
 def _mean_variance(node: NodeView) -> int:
     shape = input_shape(node, 0)
     axes = items(node, "axes") or [0, 2, 3]
-    reduced = {axis_of(node, int(axis), len(shape)) for axis in axes}
+    if not all(isinstance(axis, int) for axis in axes):
+        raise InvalidNode(node, f"attribute axes must list integers, got {axes!r}")
+    reduced = {axis_of(node, axis, len(shape)) for axis in axes}
     kept = prod(extent for axis, extent in enumerate(shape) if axis not in reduced)
     return 5 * prod(shape) + 6 * (kept if prod(shape) else 0)
 

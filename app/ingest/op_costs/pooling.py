@@ -1,4 +1,8 @@
-"""Pooling: one operation per element of the window, those in the padding included."""
+"""Pooling: one operation per element of the window, those in the padding included.
+
+A window larger than the whole input counts as large as the input: exporters write adaptive and
+global pools so (the 1280 x 1280 window of torch's EfficientNet over 7 x 7 elements).
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,12 @@ from math import prod
 
 from app.ingest.op_costs.entry import Table
 from app.ingest.op_costs.views import (
+    InvalidNode,
     NodeView,
     extents,
     input_elements,
     input_shape,
+    integer,
     output_elements,
 )
 
@@ -17,8 +23,14 @@ TABLE = Table()
 
 
 def pool(node: NodeView) -> int:
-    """FLOPs of a maximum or average over each window."""
-    return prod(extents(node, "kernel_shape")) * output_elements(node)
+    """FLOPs of a maximum or average over each window, channels first or last."""
+    kernel = extents(node, "kernel_shape")
+    shape = input_shape(node, 0, rank=2)
+    is_last = node.op_type.startswith("Nhwc") or integer(node, "channels_last", 0)
+    image = shape[1:-1] if is_last else shape[2:]
+    if len(image) != len(kernel):
+        raise InvalidNode(node, f"a window {kernel} over an input of shape {shape}")
+    return prod(map(min, kernel, image)) * output_elements(node)
 
 
 TABLE.add(

@@ -113,6 +113,8 @@ def scalar_input(node: NodeView, index: int) -> int | None:
     tensor = _find(node, "input", index)
     if tensor is None or tensor.value is None or tensor.value.size != 1:
         return None
+    if tensor.value.dtype.kind not in "iub":
+        raise InvalidNode(node, f"input {index} must be an integer, got {tensor.value!r}")
     return int(tensor.value.reshape(-1)[0])
 
 

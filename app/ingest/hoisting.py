@@ -1,0 +1,139 @@
+"""The weights of bodies (of If, Loop and Scan) move to the main graph, as captured tensors.
+
+There they are counted and stripped as all others are. What is small and inside the file stays in
+its body, where shapes may depend on it, and is not counted. After this no graph of the model
+refers to external data; a node's attribute that does is refused, since its value may matter.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, helper
+
+from app.errors import InvalidModelError
+from app.ingest.captures import bodies
+from app.ingest.constants import SMALL_BYTES, constant_tensor, is_constant, is_external
+
+
+def hoist_body_weights(main: GraphProto) -> None:
+    """Move the weights of all bodies into the main graph's initializers, in place.
+
+    One whose name is defined elsewhere, too (both branches of an If may have a ``w``), gets a
+    fresh name. Raises ``InvalidModelError`` for external data in an attribute.
+    """
+    definitions = Counter(_definitions(main))
+    for node in main.node:
+        for body in bodies(node):
+            _hoist(body, main, definitions)
+    _refuse_external_attributes(main)
+
+
+def _hoist(graph: GraphProto, main: GraphProto, definitions: Counter[str]) -> None:
+    for node in graph.node:
+        for body in bodies(node):
+            _hoist(body, main, definitions)
+    dense, sparse = _take_weights(graph)
+    inputs = {value.name for value in graph.input}
+    outputs = dict.fromkeys(value.name for value in graph.output)
+    moved: dict[str, str] = {}
+    for holder in [*dense, *(item.values for item in sparse)]:
+        # One that is a default value of the body's own input has no use: a value always arrives.
+        if holder.name not in inputs:
+            fresh = _fresh(holder.name, definitions, holder.name in outputs)
+            moved[holder.name] = holder.name = fresh
+    main.initializer.extend(tensor for tensor in dense if tensor.name not in inputs)
+    main.sparse_initializer.extend(item for item in sparse if item.values.name not in inputs)
+    _rename_uses(graph, moved)
+    made = [
+        helper.make_node("Identity", [moved[name]], [name]) for name in outputs if name in moved
+    ]
+    nodes = [*made, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _take_weights(graph: GraphProto) -> tuple[list[TensorProto], list[SparseTensorProto]]:
+    """Remove what is large or external from a graph; what it was."""
+    dense = [tensor for tensor in graph.initializer if _is_weight(tensor)]
+    small = [tensor for tensor in graph.initializer if not _is_weight(tensor)]
+    sparse = list(graph.sparse_initializer)
+    nodes = []
+    for node in graph.node:
+        tensor = constant_tensor(node)
+        if tensor is not None and _is_weight(tensor):
+            dense.append(tensor)
+        else:
+            nodes.append(node)
+    del graph.initializer[:]
+    del graph.sparse_initializer[:]
+    del graph.node[:]
+    graph.initializer.extend(small)
+    graph.node.extend(nodes)
+    return dense, sparse
+
+
+def _is_weight(tensor: TensorProto) -> bool:
+    return is_external(tensor) or tensor.ByteSize() > SMALL_BYTES
+
+
+def _fresh(name: str, definitions: Counter[str], is_output: bool) -> str:
+    """The name itself where nothing else bears it (an Identity node will make an output)."""
+    if definitions[name] == 1 and not is_output:
+        return name
+    count = 1
+    while definitions[f"{name}_{count}"]:
+        count += 1
+    definitions[f"{name}_{count}"] += 1
+    return f"{name}_{count}"
+
+
+def _rename_uses(graph: GraphProto, names: dict[str, str]) -> None:
+    for node in graph.node:
+        for position, name in enumerate(node.input):
+            if name in names:
+                node.input[position] = names[name]
+        for body in bodies(node):
+            own = set(_own_definitions(body))
+            _rename_uses(body, {old: new for old, new in names.items() if old not in own})
+
+
+def _own_definitions(graph: GraphProto) -> Iterator[str]:
+    yield from (value.name for value in graph.input)
+    yield from (tensor.name for tensor in graph.initializer)
+    yield from (sparse.values.name for sparse in graph.sparse_initializer)
+    for node in graph.node:
+        yield from node.output
+
+
+def _definitions(graph: GraphProto) -> Iterator[str]:
+    yield from _own_definitions(graph)
+    for node in graph.node:
+        for body in bodies(node):
+            yield from _definitions(body)
+
+
+def _refuse_external_attributes(graph: GraphProto) -> None:
+    for node in graph.node:
+        for attribute in node.attribute:
+            if is_constant(node) and attribute.name == "value":
+                continue
+            if any(map(is_external, _tensors_of(attribute))):
+                raise InvalidModelError(_external_attribute(node, attribute))
+        for body in bodies(node):
+            _refuse_external_attributes(body)
+
+
+def _tensors_of(attribute: AttributeProto) -> Iterator[TensorProto]:
+    yield attribute.t
+    yield from attribute.tensors
+    for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+        yield sparse.values
+        yield sparse.indices
+
+
+def _external_attribute(node: NodeProto, attribute: AttributeProto) -> str:
+    return (
+        f"attribute {attribute.name!r} of node {node.name!r} ({node.op_type}) lies in external "
+        "data, which Kerf does not open; store attributes inside the .onnx file (weights may stay "
+        "outside)"
+    )

@@ -1,0 +1,46 @@
+"""A cut, and the table of cuts, as JSON."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any
+
+from app.core.quantities import Cut
+from app.core.scenario import Mode
+from app.core.splitting.cut_table import Family, rows_for_mode
+from app.services.models import tensor_facts
+from app.services.prepared import PreparedModel
+
+
+def cut_facts(model: PreparedModel, cut: Cut, mode: Mode) -> dict[str, Any]:
+    """Where a model is cut, and what the cut uses in one mode; made once per cut."""
+
+    def make() -> dict[str, Any]:
+        return {
+            "device_nodes": cut.device_nodes,
+            "server_nodes": cut.server_nodes,
+            "cut_tensors": [tensor_facts(model.dag, t) for t in cut.cut_tensors.tolist()],
+            "quantities": asdict(cut.quantities),
+        }
+
+    return model.remember((cut.on_device.tobytes(), mode), make)
+
+
+def cuts_of(model: PreparedModel, mode: Mode) -> tuple[dict[str, Any], str]:
+    """The table for a device no faster than the server, and its entity tag.
+
+    Raises ``TooManyCutsError``.
+    """
+    table = model.free.tables.get(Family.SLOWER_DEVICE)
+    rows = rows_for_mode(table, mode).tolist()
+    body = {
+        "model_id": model.model_id,
+        "model_batch": model.dag.model_batch,
+        "mode": mode.value,
+        "cuts": [
+            {"id": index, **cut_facts(model, model.cut_at(table, row, mode), mode)}
+            for index, row in enumerate(rows)
+        ],
+    }
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:32]
+    return body, f'"{digest}"'
