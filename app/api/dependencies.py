@@ -2,22 +2,24 @@
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.api.examples import CURSOR, DEMO_MODEL_ID
 from app.services import Services
 
 
-def _services(request: Request) -> Services:
+async def services_of(request: Request) -> Services:
+    """The services of the application that serves a request."""
+    # A coroutine, because FastAPI would run a plain function in a worker thread.
     services: Services = request.app.state.services
     return services
 
 
-ServicesDep = Annotated[Services, Depends(_services)]
+ServicesDep = Annotated[Services, Depends(services_of)]
 
 
 class _Query(BaseModel):
@@ -74,6 +76,76 @@ class GraphQuery(_Query):
     )
 
 
+class CutsQuery(_Query):
+    """For which mode a table is wanted."""
+
+    mode: Literal["training", "inference"] = Field(
+        default="training",
+        description="Mode whose activations the rows state, and by which they are compared.",
+        examples=["training"],
+    )
+
+
+Q = TypeVar("Q", bound=_Query)
+
+
+def parse_query(model: type[Q], request: Request) -> Q:
+    """The query of a request, as FastAPI would validate it; next to nothing where it is empty."""
+    if not request.scope["query_string"]:
+        return model()
+    try:
+        return model.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        found = [{**item, "loc": ("query", *item["loc"])} for item in error.errors()]
+        raise RequestValidationError(found) from error
+
+
+B = TypeVar("B", bound=BaseModel)
+
+
+async def parse_body(model: type[B], request: Request) -> B:
+    """The JSON body of a request, read and validated in one pass.
+
+    FastAPI reads the JSON into Python values first and validates these; that takes twice as long.
+    """
+    content_type = request.headers.get("content-type", "")
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise HTTPException(
+            415, "the body is not declared as JSON; send it with Content-Type: application/json"
+        )
+    try:
+        return model.model_validate_json(await request.body())
+    except ValidationError as error:
+        found = [{**item, "loc": ("body", *item["loc"])} for item in error.errors()]
+        raise RequestValidationError(found) from error
+
+
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """The body of a request that ``parse_body`` reads, as an OpenAPI document states it.
+
+    ``install_openapi`` adds the schema itself.
+    """
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def query_parameters(model: type[_Query]) -> list[dict[str, Any]]:
+    """The parameters of a query, as an OpenAPI document lists them."""
+    schema = model.model_json_schema()
+    required = schema.get("required", [])
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in required,
+            "description": field.get("description", ""),
+            "schema": field,
+        }
+        for name, field in schema["properties"].items()
+    ]
+
+
 def only_form_fields(*texts: str, files: tuple[str, ...]) -> Callable[..., Any]:
     """A dependency that refuses a form with other fields than these, or with one of them twice."""
     known = {*texts, *files}
@@ -110,4 +182,5 @@ NoQueryDep = Annotated[NoQuery, Query()]
 PageQueryDep = Annotated[PageQuery, Query()]
 SplitPageQueryDep = Annotated[SplitPageQuery, Query()]
 SplitAnswerQueryDep = Annotated[SplitAnswerQuery, Query()]
+CutsQueryDep = Annotated[CutsQuery, Query()]
 GraphQueryDep = Annotated[GraphQuery, Query()]

@@ -4,10 +4,12 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 from app.api.examples import MODEL, SPLIT_ANSWER, SPLIT_REQUEST
 from app.api.problems import Problem
 from app.api.request_id import HEADER
+from app.api.schemas import BatchIn, SplitIn
 
 DESCRIPTION = """
 Splitting-as-a-service. Upload an ONNX model once (`POST /models`); then post the device's current
@@ -33,6 +35,8 @@ _TAGS = [
     {"name": "splits", "description": "Find the best cut for a scenario; read results again."},
     {"name": "operations", "description": "For whoever runs the service."},
 ]
+READ_BY_HAND: tuple[type[BaseModel], ...] = (SplitIn, BatchIn)
+"""Bodies that ``parse_body`` reads, so that FastAPI does not know of them."""
 _EXAMPLES = {"SplitIn": SPLIT_REQUEST, "SplitOut": SPLIT_ANSWER, "ModelOut": MODEL}
 """Put in here, because pydantic sorts the keys of examples, and these are made to be read."""
 
@@ -56,6 +60,10 @@ def _build(app: FastAPI) -> dict[str, Any]:
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     components.update(problem.pop("$defs"))
     components["Problem"] = problem
+    for model in READ_BY_HAND:
+        body = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        components.update(body.pop("$defs"))
+        components[model.__name__] = body
     # FastAPI's own form of validation errors is never answered.
     for name in ("HTTPValidationError", "ValidationError"):
         components.pop(name, None)

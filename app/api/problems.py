@@ -20,6 +20,9 @@ STATUS_AND_TITLE: dict[type[KerfError], tuple[int, str, str]] = {
     core_errors.UnknownNodeError: (422, "unknown-node", "Unknown node"),
     core_errors.ContradictoryPinsError: (422, "contradictory-pins", "Contradictory pins"),
     core_errors.InfeasibleError: (422, "infeasible", "No cut satisfies the constraints"),
+    core_errors.UnsupportedError: (422, "unsupported", "The method does not serve this"),
+    core_errors.UnknownCutError: (422, "unknown-cut", "Not the tensors of a cut"),
+    core_errors.TooManyCutsError: (422, "too-many-cuts", "The cut table is out of reach"),
     core_errors.UnpriceableError: (422, "unpriceable", "The delays are not finite"),
     errors.NotOnnxError: (422, "not-onnx", "Not an ONNX model"),
     errors.InvalidModelError: (422, "invalid-model", "The model breaks the rules of ONNX"),
@@ -183,14 +186,6 @@ def _loc(request: Request, loc: Sequence[str | int]) -> list[str | int]:
 
 def _invalid_request(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    if isinstance(error.body, bytes) and error.body:
-        # FastAPI leaves a body in bytes where its header does not say that it is JSON.
-        return problem(
-            415,
-            "unsupported-media-type",
-            "Unsupported media type",
-            "the body is not declared as JSON; send it with Content-Type: application/json",
-        )
     fields = [{"loc": list(item["loc"]), "msg": _message(item)} for item in error.errors()]
     first = fields[0]
     detail = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
@@ -202,7 +197,7 @@ def _invalid_request(_request: Request, error: Exception) -> JSONResponse:
 def _message(item: dict[str, Any]) -> str:
     """What pydantic says of a field, in the words of HTTP where its own are not."""
     if item["type"] == "json_invalid":
-        return f"not JSON: {item['ctx']['error']} at character {item['loc'][-1]}"
+        return f"not JSON: {item['ctx']['error']}"
     if item["type"] == "extra_forbidden":
         return "unknown; GET /docs shows what this call takes"
     return str(item["msg"])

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.api.examples import (
     CURSOR,
@@ -15,6 +15,7 @@ from app.api.examples import (
 
 Rate = Annotated[float, Field(gt=0)]
 Seconds = Annotated[float, Field(ge=0)]
+Watts = Annotated[float, Field(ge=0)]
 NodeName = Annotated[str, Field(max_length=4096)]
 
 
@@ -31,6 +32,28 @@ class DeviceIn(_Request):
         description="Sustained forward speed of the device, in FLOPs per second "
         "(1 multiply-accumulate = 2 FLOPs).",
         examples=[1.33e12],
+    )
+    memory_bytes: Rate | None = Field(
+        default=None,
+        description="Memory that the model may use on the device, in bytes. Inference: parameters "
+        "and live activations; training: (2 + `optimizer_states`) times the parameters, and all "
+        "activations.",
+        examples=[8e9],
+    )
+    compute_w: Watts | None = Field(
+        default=None,
+        description="What the device draws while it computes, in watts; for the energy objective.",
+        examples=[10.0],
+    )
+    transmit_w: Watts | None = Field(
+        default=None,
+        description="What the device draws while it sends, in watts; for the energy objective.",
+        examples=[1.2],
+    )
+    receive_w: Watts | None = Field(
+        default=None,
+        description="What the device draws while it receives, in watts; for the energy objective.",
+        examples=[0.9],
     )
 
 
@@ -82,12 +105,9 @@ class ConstraintsIn(_Request):
     )
 
 
-class SplitIn(_Request):
-    """One situation to find the best cut for."""
+class ScenarioIn(_Request):
+    """One situation."""
 
-    model_id: str = Field(
-        description="Id of an uploaded model.", max_length=64, examples=[DEMO_MODEL_ID]
-    )
     device: DeviceIn = Field(description="The weak side.")
     server: ServerIn = Field(description="The strong side.")
     link: LinkIn = Field(description="The link between them, as it is now.")
@@ -118,22 +138,107 @@ class SplitIn(_Request):
         description="Training only: backward FLOPs over forward FLOPs.",
         examples=[2.0],
     )
-    objective: Literal["delay"] = Field(
-        default="delay", description="What to minimise: the total delay.", examples=["delay"]
+    optimizer_states: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="Training with `device.memory_bytes` only: values that the optimizer keeps per "
+        "parameter (momentum 1, Adam 2).",
+        examples=[0],
+    )
+    objective: Literal["delay", "energy", "throughput"] = Field(
+        default="delay",
+        description="What to minimise. `delay`: total seconds; `energy`: joules of the device "
+        "(needs `device.compute_w`, `transmit_w`, `receive_w`); `throughput`: seconds of the "
+        "slowest stage of an inference pipeline (device, uplink, server, downlink).",
+        examples=["delay"],
+    )
+
+    @model_validator(mode="after")
+    def _objective_has_what_it_needs(self) -> "ScenarioIn":
+        if self.objective == "throughput" and self.mode != "inference":
+            raise ValueError('objective "throughput" is one of inference; set mode to "inference"')
+        if self.objective == "energy":
+            missing = [
+                name
+                for name in ("compute_w", "transmit_w", "receive_w")
+                if getattr(self.device, name) is None
+            ]
+            if missing:
+                raise ValueError(f'objective "energy" needs device.{", device.".join(missing)}')
+        return self
+
+
+class SplitIn(ScenarioIn):
+    """One situation to find the best cut for."""
+
+    model_id: str = Field(
+        description="Id of an uploaded model.", max_length=64, examples=[DEMO_MODEL_ID]
     )
     constraints: ConstraintsIn = Field(
         default_factory=ConstraintsIn, description="What every acceptable cut must satisfy."
     )
-    method: Literal["auto", "general"] = Field(
+    method: Literal["auto", "table", "blockwise", "general"] = Field(
         default="auto",
-        description="How to find the cut; every method gives the same optimum. `general`: minimum "
-        "s-t cut on the whole DAG, with a certificate. `auto` is the fastest that applies.",
+        description="How to find the cut; every method gives the same optimum. `table`: the best "
+        "row of the model's cut table. `blockwise` and `general`: minimum s-t cut on the DAG of "
+        "blocks, or on the whole DAG, with a certificate (delay and energy, no memory limit). "
+        "`auto`: the table, or what serves where a table is out of reach.",
         examples=["auto"],
     )
     store: bool = Field(
         default=True,
         description="Keep the result, to be read again under `/splits`.",
         examples=[True],
+    )
+    current_cut: Annotated[str, Field(max_length=64)] | list[NodeName] | None = Field(
+        default=None,
+        description="The cut that runs now: the id of a stored split of this model, or the names "
+        "of its cut tensors (an empty list: everything is on the device). The answer then says "
+        "whether to `stay` or `move` (delay and throughput objectives).",
+        examples=[["pixel_values"]],
+    )
+    switching_s: Seconds = Field(
+        default=0.0,
+        description="With `current_cut`: what a move costs once, in seconds.",
+        examples=[5.0],
+    )
+    horizon_rounds: int = Field(
+        default=1,
+        ge=1,
+        le=2**31,
+        description="With `current_cut`: rounds within which a move has to pay for itself.",
+        examples=[100],
+    )
+
+    @model_validator(mode="after")
+    def _switching_has_a_current_cut(self) -> "SplitIn":
+        if self.current_cut is None and self.model_fields_set & {"switching_s", "horizon_rounds"}:
+            raise ValueError("switching_s and horizon_rounds go with current_cut; name it")
+        if self.current_cut is not None and self.objective == "energy":
+            raise ValueError("current_cut weighs seconds; it does not go with energy")
+        return self
+
+
+class BatchIn(_Request):
+    """Many situations of one model."""
+
+    model_id: str = Field(
+        description="Id of an uploaded model.", max_length=64, examples=[DEMO_MODEL_ID]
+    )
+    scenarios: list[ScenarioIn] = Field(
+        min_length=1,
+        max_length=10_000,
+        description="The situations; answers come in the same order.",
+    )
+    constraints: ConstraintsIn = Field(
+        default_factory=ConstraintsIn,
+        description="What every acceptable cut must satisfy, in all scenarios.",
+    )
+    store: bool = Field(
+        default=False,
+        description="Keep every result, to be read again under `/splits`.",
+        examples=[False],
     )
 
 
@@ -258,6 +363,47 @@ class BaselinesOut(BaseModel):
     )
 
 
+class ValidWhileOut(BaseModel):
+    """For each rate alone, the range in which this cut stays best; null for an open end.
+
+    Outside of it another cut is better, so that is when to ask again.
+    """
+
+    uplink_bits_per_s: tuple[float | None, float | None] = Field(
+        description="Range of the uplink, bits/s.", examples=[[12345678.9, None]]
+    )
+    downlink_bits_per_s: tuple[float | None, float | None] = Field(
+        description="Range of the downlink, bits/s.", examples=[[None, 2e8]]
+    )
+    device_flops_per_s: tuple[float | None, float | None] = Field(
+        description="Range of the device's speed, FLOPs/s.", examples=[[5.5e11, None]]
+    )
+    server_flops_per_s: tuple[float | None, float | None] = Field(
+        description="Range of the server's speed, FLOPs/s.", examples=[[1e12, None]]
+    )
+
+
+class SwitchingOut(BaseModel):
+    """Whether to leave the cut that runs."""
+
+    decision: Literal["stay", "move"] = Field(
+        description="`move` if the gain of `horizon_rounds` rounds exceeds `switching_s`, or the "
+        "current cut is not allowed; else `stay`, and then `cut` is the current one.",
+        examples=["stay"],
+    )
+    gain_s: float | None = Field(
+        description="What the best cut saves per round over the current one, s; null where the "
+        "current cut is not allowed.",
+        examples=[0.02],
+    )
+    current_total_s: float | None = Field(
+        description="The objective's value of the current cut, s; null where it is not allowed.",
+        examples=[0.33],
+    )
+    switching_s: float = Field(description="As asked, s.", examples=[5.0])
+    horizon_rounds: int = Field(description="As asked.", examples=[100])
+
+
 class CertificateOut(BaseModel):
     """A proof of optimality by duality: no cut is below any flow, and these two meet."""
 
@@ -299,16 +445,104 @@ class SplitOut(BaseModel):
         description="Where `optimal` is false: how much better any cut can be at most, in seconds.",
         examples=[None],
     )
-    method: Literal["general"] = Field(description="The method used.", examples=["general"])
-    solve_s: float = Field(
-        description="Time that finding the cut took, in seconds.", examples=[0.0004]
+    method: Literal["table", "blockwise", "general", "integer-programme"] = Field(
+        description="The method used.", examples=["table"]
+    )
+    solve_s: float = Field(description="Time that finding the cut took, s.", examples=[0.0001])
+    valid_while: ValidWhileOut | None = Field(
+        description="When to ask again; null from methods that do not tell (`general`), and where "
+        "the answer is to stay with a cut that is not the best.",
     )
     certificate: CertificateOut | None = Field(
         default=None, description="Proof of optimality, from the methods that give one."
     )
+    switching: SwitchingOut | None = Field(
+        default=None, description="Whether to leave the cut that runs, with `current_cut`."
+    )
     nodes: NodeNamesOut | None = Field(
         default=None, description="Node names of both sides, with `include=nodes`."
     )
+
+
+class BatchAnswerOut(BaseModel):
+    """The best cut for one of the scenarios."""
+
+    id: str | None = Field(
+        description="Id of the stored result; null if it was not stored.", examples=[None]
+    )
+    cut: int = Field(description="Place of the cut in `cuts`.", examples=[0])
+    delay: DelayOut = Field(description="What it costs.")
+    objective_value: float = Field(
+        description="The minimised value: seconds for `delay` and `throughput`, joules for "
+        "`energy`.",
+        examples=[0.31],
+    )
+    optimal: bool = Field(description="Whether the cut is proved optimal.", examples=[True])
+
+
+class BatchOut(BaseModel):
+    """The best cuts for many scenarios: each distinct cut once."""
+
+    model_id: str = Field(description="Id of the model.", examples=[DEMO_MODEL_ID])
+    cuts: list[CutOut] = Field(description="The distinct cuts that are best somewhere.")
+    answers: list[BatchAnswerOut] = Field(description="One answer per scenario, in order.")
+
+
+class TableRowOut(CutOut):
+    """A cut that can be best."""
+
+    id: int = Field(description="Place in the table.", examples=[0])
+
+
+class CutTableOut(BaseModel):
+    """Every cut that can be best for a device no faster than the server.
+
+    For any such scenario the least of `price . quantities` over these rows is the optimum.
+    """
+
+    model_id: str = Field(description="Id of the model.", examples=[DEMO_MODEL_ID])
+    model_batch: int = Field(
+        description="Samples that the quantities are for; scale all but the parameters.",
+        examples=[1],
+    )
+    mode: Literal["training", "inference"] = Field(
+        description="Mode that `device_activation_bytes` is for.", examples=["training"]
+    )
+    cuts: list[TableRowOut] = Field(description="The rows, in order of device FLOPs.")
+
+
+class BlockOut(BaseModel):
+    """A part of the DAG between two places where a single tensor connects before with after."""
+
+    id: int = Field(description="Position in order.", examples=[0])
+    kind: int = Field(
+        description="Blocks of the same structure (operators, attributes, shapes) share a kind.",
+        examples=[0],
+    )
+    nodes: list[int] = Field(description="Ids of its nodes in the graph.", examples=[[0]])
+    input_tensor: str | None = Field(
+        description="The tensor that connects it with what is before; null where several graph "
+        "inputs do.",
+        examples=["pixel_values"],
+    )
+    output_tensor: str | None = Field(
+        description="The tensor that connects it with what is after; null where it ends in several "
+        "graph outputs.",
+        examples=["logits"],
+    )
+    flops: int = Field(description="Forward FLOPs.", examples=[21676032])
+    can_hold_a_cut: bool = Field(
+        description="Whether a cut that can be best (for a device no faster than the server) lies "
+        "strictly inside.",
+        examples=[False],
+    )
+
+
+class BlocksOut(BaseModel):
+    """The blocks of a model, in order."""
+
+    model_id: str = Field(description="Id of the model.", examples=[DEMO_MODEL_ID])
+    blocks: list[BlockOut] = Field(description="The blocks.")
 
 
 class GraphNodeOut(BaseModel):

@@ -62,6 +62,10 @@ class Delay:
     round_trip_s: Figure
     model_transfer_s: Figure
 
+    def as_dict(self) -> dict[str, Figure]:
+        """The parts by name."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
 
 def cut_of(dag: CostedDag, on_device: Mask, mode: Mode, work: NodeWork | None = None) -> Cut:
     """The cut that a closed set of nodes makes. Raises ``ValueError`` if the set is not closed."""

@@ -148,10 +148,23 @@ def prices_of(scenario: Scenario, model_batch: int) -> Prices:
         parameter_up_s_per_byte=up_s_per_byte if training else 0.0,
         round_trip_s=iterations * scenario.link.round_trip_s,
     )
-    for field in fields(prices):
-        if not np.isfinite(getattr(prices, field.name)).all():
-            raise UnpriceableError(
-                f"the scenario makes {field.name} infinite: a rate is too small or a count too "
-                "large"
-            )
+    if not np.isfinite(_sum(prices)).all():
+        names = [f.name for f in fields(prices) if not np.isfinite(getattr(prices, f.name)).all()]
+        raise UnpriceableError(
+            f"the scenario makes {names[0] if names else 'the sum of its prices'} infinite: a rate "
+            "is too small or a count too large"
+        )
     return prices
+
+
+def _sum(prices: Prices) -> Figure:
+    return (
+        prices.device_s_per_flop
+        + prices.server_s_per_flop
+        + prices.uplink_s_per_byte
+        + prices.gradient_s_per_byte
+        + prices.result_s_per_byte
+        + prices.parameter_down_s_per_byte
+        + prices.parameter_up_s_per_byte
+        + prices.round_trip_s
+    )

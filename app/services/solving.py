@@ -1,13 +1,14 @@
 """The best cut of a prepared model for one query, by whichever method serves."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from app.core.constraints import Constraints
 from app.core.dag import Mask
-from app.core.errors import TooManyCutsError, UnsupportedError
-from app.core.quantities import Cut, cut_of
+from app.core.errors import TooManyCutsError, UnpriceableError, UnsupportedError
+from app.core.quantities import Cut, cut_of, delay_of
 from app.core.scenario import Objective, Prices, Scenario, objective_prices, prices_of
 from app.core.splitting.cut_table import Family, quantities_row
 from app.core.splitting.general import Certificate, best_cut_by_flow
@@ -27,6 +28,14 @@ PROGRAMME_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
+class Baselines:
+    """The delays in seconds of the two trivial cuts, whether or not the constraints allow them."""
+
+    device_only_s: float
+    server_only_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Solved:
     """The best cut, its value (seconds or joules), and what is known of it.
 
@@ -37,6 +46,7 @@ class Solved:
     cut: Cut
     value: float
     prices: Prices
+    baselines: Baselines
     method: UsedMethod
     gap: float
     certificate: Certificate | None = None
@@ -59,19 +69,17 @@ def solve(
     Raises ``SplitError``: the constraints cannot hold, the scenario cannot be priced, no cut fits
     the device, or the method cannot serve the objective.
     """
-    constrained = model.under(constraints)
-    prices = prices_of(scenario, model.dag.model_batch)
-    pricing = pricing_of(scenario, prices, model.dag.model_batch)
+    situation = _situation(model, scenario, constraints)
     if method in ("general", "blockwise"):
-        return _by_flow(model, constrained, scenario, prices, pricing, method)
+        return _by_flow(situation, method)
     try:
-        return _by_table(model, constrained, scenario, prices, pricing)
+        return _by_table(situation)
     except TooManyCutsError:
         if method == "table":
             raise
     if _is_linear_and_free(scenario):
-        return _by_flow(model, constrained, scenario, prices, pricing, "general")
-    return _by_programme(model, constrained, scenario, prices, pricing)
+        return _by_flow(situation, "general")
+    return _by_programme(situation)
 
 
 def value_of(model: PreparedModel, on_device: Mask, scenario: Scenario) -> float:
@@ -81,85 +89,100 @@ def value_of(model: PreparedModel, on_device: Mask, scenario: Scenario) -> float
     return float(pricing.values(quantities_row(model.dag, on_device)[None, :])[0])
 
 
-def _by_table(
-    model: PreparedModel,
-    constrained: Constrained,
-    scenario: Scenario,
-    prices: Prices,
-    pricing: Pricing,
-) -> Solved:
-    best = best_row(constrained.tables, scenario, pricing)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Situation:
+    """A model, a scenario and constraints, priced."""
+
+    model: PreparedModel
+    scenario: Scenario
+    constrained: Constrained
+    prices: Prices
+    pricing: Pricing
+    baselines: Baselines
+
+
+def _situation(model: PreparedModel, scenario: Scenario, constraints: Constraints) -> _Situation:
+    prices = prices_of(scenario, model.dag.model_batch)
+    baselines = Baselines(
+        float(delay_of(model.device_only[scenario.mode], prices).total_s),
+        float(delay_of(model.server_only[scenario.mode], prices).total_s),
+    )
+    if not math.isfinite(baselines.device_only_s + baselines.server_only_s):
+        raise UnpriceableError(
+            "the scenario makes delays infinite: a rate is too small or a count too large"
+        )
+    pricing = pricing_of(scenario, prices, model.dag.model_batch)
+    return _Situation(model, scenario, model.under(constraints), prices, pricing, baselines)
+
+
+def _by_table(at: _Situation) -> Solved:
+    best = best_row(at.constrained.tables, at.scenario, at.pricing)
     return Solved(
-        cut=model.cut_at(best.table, best.row, scenario.mode),
+        cut=at.model.cut_at(best.table, best.row, at.scenario.mode),
         value=best.value,
-        prices=prices,
+        prices=at.prices,
+        baselines=at.baselines,
         method="table",
         gap=0.0,
-        valid_while=_ranges(constrained, scenario, pricing, best.quantities, best.table.quantities),
+        valid_while=_ranges(at, best.quantities, best.table.quantities),
     )
 
 
-def _by_flow(
-    model: PreparedModel,
-    constrained: Constrained,
-    scenario: Scenario,
-    prices: Prices,
-    pricing: Pricing,
-    method: Literal["general", "blockwise"],
-) -> Solved:
-    if not _is_linear_and_free(scenario):
+def _by_flow(at: _Situation, method: Literal["general", "blockwise"]) -> Solved:
+    if not _is_linear_and_free(at.scenario):
         raise UnsupportedError(
             f"method {method} minimises delay or energy without a memory limit; for throughput or "
             "device.memory_bytes use method auto",
             loc=("method",),
         )
-    network, ranges = model.network, None
-    charged = objective_prices(scenario, prices)
+    dag, network, table = at.model.dag, at.model.network, None
     if method == "blockwise":
-        family = family_for(scenario, bool(pricing.device_is_faster))
-        network = model.grouped_network(constrained.tables.get(family))
-    found = best_cut_by_flow(model.dag, network, charged, scenario.mode, constrained.forced)
-    if method == "blockwise":
-        rivals = constrained.tables.get(family).quantities
-        row = quantities_row(model.dag, found.cut.on_device)
-        ranges = _ranges(constrained, scenario, pricing, row, rivals)
+        family = family_for(at.scenario, bool(at.pricing.device_is_faster))
+        table = at.constrained.tables.get(family)
+        network = at.model.grouped_network(table)
+    charged = objective_prices(at.scenario, at.prices)
+    found = best_cut_by_flow(dag, network, charged, at.scenario.mode, at.constrained.forced)
+    ranges = None
+    if table is not None:
+        ranges = _ranges(at, quantities_row(dag, found.cut.on_device), table.quantities)
     certificate = found.certificate
-    gap = 0.0 if certificate.proves_optimality else certificate.gap
-    return Solved(found.cut, found.value, prices, method, gap, certificate, ranges)
+    return Solved(
+        cut=found.cut,
+        value=found.value,
+        prices=at.prices,
+        baselines=at.baselines,
+        method=method,
+        gap=0.0 if certificate.proves_optimality else certificate.gap,
+        certificate=certificate,
+        valid_while=ranges,
+    )
 
 
-def _by_programme(
-    model: PreparedModel,
-    constrained: Constrained,
-    scenario: Scenario,
-    prices: Prices,
-    pricing: Pricing,
-) -> Solved:
-    forced = constrained.forced
-    typical = value_of(model, ~forced.server, _without_limit(scenario))
-    found = solve_programme(model.dag, pricing, scenario.mode, forced, typical, PROGRAMME_TIME_S)
+def _by_programme(at: _Situation) -> Solved:
+    dag, forced = at.model.dag, at.constrained.forced
+    typical = value_of(at.model, ~forced.server, replace(at.scenario, memory_bytes=None))
+    found = solve_programme(dag, at.pricing, at.scenario.mode, forced, typical, PROGRAMME_TIME_S)
     if found.on_device is None:
-        least = pricing.memory_needed(quantities_row(model.dag, forced.device)[None, :])
-        raise memory_infeasible(pricing, float(least[0]))
-    cut = cut_of(model.dag, found.on_device, scenario.mode)
-    value = value_of(model, found.on_device, scenario)
+        least = at.pricing.memory_needed(quantities_row(dag, forced.device)[None, :])
+        raise memory_infeasible(at.pricing, float(least[0]))
+    value = value_of(at.model, found.on_device, at.scenario)
     gap = max(0.0, value - found.bound)
-    proved = gap <= PROGRAMME_TOLERANCE * value
-    return Solved(cut, value, prices, "integer-programme", 0.0 if proved else gap)
+    return Solved(
+        cut=cut_of(dag, found.on_device, at.scenario.mode),
+        value=value,
+        prices=at.prices,
+        baselines=at.baselines,
+        method="integer-programme",
+        gap=0.0 if gap <= PROGRAMME_TOLERANCE * value else gap,
+    )
 
 
-def _ranges(
-    constrained: Constrained, scenario: Scenario, pricing: Pricing, chosen: Costs, rivals: Matrix
-) -> Ranges | None:
+def _ranges(at: _Situation, chosen: Costs, rivals: Matrix) -> Ranges | None:
     try:
-        return valid_ranges(constrained.tables, scenario, pricing, chosen, rivals)
+        return valid_ranges(at.constrained.tables, at.scenario, at.pricing, chosen, rivals)
     except TooManyCutsError:
         return None
 
 
 def _is_linear_and_free(scenario: Scenario) -> bool:
     return scenario.objective is not Objective.THROUGHPUT and scenario.memory_bytes is None
-
-
-def _without_limit(scenario: Scenario) -> Scenario:
-    return replace(scenario, memory_bytes=None)

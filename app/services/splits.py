@@ -15,6 +15,7 @@ from app.core.dag import CostedDag, Mask
 from app.core.quantities import delay_of
 from app.core.scenario import Scenario
 from app.errors import NotFoundError
+from app.services.batches import BatchSolved, ScenarioGroup, solve_batch
 from app.services.cut_facts import cut_facts
 from app.services.prepared import PreparedModel, PreparedModels
 from app.services.solving import Method, Solved, families_needed, solve
@@ -40,6 +41,17 @@ class SplitQuery:
     store: bool
     request: dict[str, Any]
     current: CurrentCut | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BatchQuery:
+    """Many requests at once; ``requests``: the JSON to keep of each, or nothing to store none."""
+
+    model_id: str
+    groups: Sequence[ScenarioGroup]
+    count: int
+    constraints: Constraints
+    requests: Sequence[dict[str, Any]]
 
 
 class SplitService:
@@ -73,6 +85,21 @@ class SplitService:
             answer["nodes"] = _node_names(model.dag, chosen.on_device)
         return answer
 
+    async def split_batch(self, query: BatchQuery) -> dict[str, Any]:
+        """The best cut for each scenario, as JSON; all are committed, or none, where they are to
+        be stored.
+
+        Raises ``SplitError``, naming the scenario at fault, or ``NotFoundError``.
+        """
+        model = await self.prepared(query.model_id)
+        solved = await to_thread.run_sync(self._solve_batch, model, query)
+        if query.requests:
+            rows = [_batch_row(model, query, place, solved) for place in range(len(solved.answers))]
+            await to_thread.run_sync(self._store, rows)
+            for answer, row in zip(solved.answers, rows, strict=True):
+                answer["id"] = row.id
+        return {"model_id": model.model_id, "cuts": solved.cuts, "answers": solved.answers}
+
     async def prepared(self, model_id: str) -> PreparedModel:
         """A model, from the cache where it is there. Raises ``NotFoundError``."""
         model = self._prepared.cached(model_id)
@@ -96,6 +123,12 @@ class SplitService:
         if query.constraints.is_empty:
             self._prepared.build_all(model, families_needed(query.scenario, query.method))
         return solve(model, query.scenario, query.constraints, query.method)
+
+    def _solve_batch(self, model: PreparedModel, query: BatchQuery) -> BatchSolved:
+        if query.constraints.is_empty:
+            for group in query.groups:
+                self._prepared.build_all(model, families_needed(group.scenario, "table"))
+        return solve_batch(model, query.constraints, query.groups, query.count)
 
     def _decide(self, model: PreparedModel, query: SplitQuery, solved: Solved) -> Decision:
         assert query.current is not None
@@ -178,10 +211,10 @@ def _answer(
         "model_id": query.model_id,
         "created_at": datetime.now(UTC).isoformat(),
         "cut": cut_facts(model, cut, mode),
-        "delay": asdict(delay_of(cut, prices)),
+        "delay": delay_of(cut, prices).as_dict(),
         "baselines": {
-            "device_only_s": delay_of(model.device_only[mode], prices).total_s,
-            "server_only_s": delay_of(model.server_only[mode], prices).total_s,
+            "device_only_s": solved.baselines.device_only_s,
+            "server_only_s": solved.baselines.server_only_s,
         },
         "objective_value": value,
         "optimal": gap <= 0.0,
@@ -195,6 +228,31 @@ def _answer(
     if decision is not None:
         answer["switching"] = decision.facts()
     return answer
+
+
+def _batch_row(
+    model: PreparedModel, query: BatchQuery, place: int, solved: BatchSolved
+) -> SplitRow:
+    """A result of a batch in the form of a single one."""
+    answer = solved.answers[place]
+    single = {
+        "id": None,
+        "model_id": model.model_id,
+        "created_at": datetime.now(UTC).isoformat(),
+        "cut": solved.cuts[answer["cut"]],
+        "delay": answer["delay"],
+        "objective_value": answer["objective_value"],
+        "optimal": True,
+        "method": "table",
+    }
+    return SplitRow(
+        id=secrets.token_hex(16),
+        model_id=model.model_id,
+        created_at=datetime.now(UTC),
+        request=query.requests[place],
+        answer=single,
+        on_device=pack_mask(solved.masks[answer["cut"]]),
+    )
 
 
 def _stamped(answer: dict[str, Any], split_id: str, created_at: datetime) -> dict[str, Any]:

@@ -4,10 +4,11 @@ import json
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, File, Form, Path, Response, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Header, Path, Response, UploadFile
 from fastapi.responses import JSONResponse
 
 from app.api.dependencies import (
+    CutsQueryDep,
     GraphQueryDep,
     NoQueryDep,
     PageQueryDep,
@@ -16,8 +17,12 @@ from app.api.dependencies import (
 )
 from app.api.examples import DEMO_MODEL_ID
 from app.api.problems import problem_responses
-from app.api.schemas import GraphOut, ModelOut, ModelPage
+from app.api.responses import json_response
+from app.api.schemas import BlocksOut, CutTableOut, GraphOut, ModelOut, ModelPage
+from app.core.scenario import Mode
 from app.errors import BadBindingError
+from app.services.block_facts import blocks_facts
+from app.services.cut_facts import cuts_of
 from app.services.graphs import graphml, node_link
 from app.services.models import graph_of
 from app.store.models import ModelRow
@@ -159,6 +164,58 @@ async def get_graph(services: ServicesDep, query: GraphQueryDep, model_id: Model
         return Response(text, media_type="application/graphml+xml")
     build = node_link if query.format == "node-link" else graph_of
     return JSONResponse(await to_thread.run_sync(build, model.dag))
+
+
+@router.get(
+    "/models/{model_id}/blocks",
+    summary="Show the blocks of a model",
+    response_description="The blocks in order.",
+    response_model=BlocksOut,
+    responses=problem_responses(404, 422),
+)
+async def get_blocks(services: ServicesDep, _query: NoQueryDep, model_id: ModelId) -> Response:
+    """The parts of the DAG between single connecting tensors, and which repeat each other."""
+    model = await services.splits.prepared(model_id)
+    return json_response(await to_thread.run_sync(blocks_facts, model))
+
+
+@router.get(
+    "/models/{model_id}/cuts",
+    summary="Show every cut of a model that can be best",
+    response_description="The table.",
+    response_model=CutTableOut,
+    responses={
+        200: {
+            "headers": {
+                "ETag": {"schema": {"type": "string"}, "description": "Tag of this content."}
+            }
+        },
+        304: {"description": "The client's copy (`If-None-Match`) is current."},
+        **problem_responses(404, 422),
+    },
+)
+async def get_cuts(
+    services: ServicesDep,
+    query: CutsQueryDep,
+    model_id: ModelId,
+    if_none_match: Annotated[
+        str | None,
+        Header(description="ETags of the copies that the client has.", examples=['"5f0c1d2e"']),
+    ] = None,
+) -> Response:
+    """The rows for a device no faster than the server; whoever has them can price cuts itself."""
+    model = await services.splits.prepared(model_id)
+    body, tag = await to_thread.run_sync(cuts_of, model, Mode(query.mode))
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+    if if_none_match is not None and _matches(tag, if_none_match):
+        return Response(status_code=304, headers=headers)
+    return json_response(body, headers=headers)
+
+
+def _matches(tag: str, header: str) -> bool:
+    """Whether an If-None-Match header names a tag (RFC 9110, weak comparison)."""
+    tags = [item.strip().removeprefix("W/") for item in header.split(",")]
+    return tag in tags or tags == ["*"]
 
 
 def _summary(row: ModelRow) -> dict[str, Any]:

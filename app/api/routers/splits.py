@@ -2,16 +2,25 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Path, Request, Response
 
-from app.api.dependencies import ServicesDep, SplitAnswerQueryDep, SplitPageQueryDep
+from app.api.dependencies import (
+    NoQueryDep,
+    ServicesDep,
+    SplitAnswerQuery,
+    SplitAnswerQueryDep,
+    SplitPageQueryDep,
+    json_body,
+    parse_body,
+    parse_query,
+    query_parameters,
+    services_of,
+)
 from app.api.examples import SPLIT_ID
 from app.api.problems import problem_responses
-from app.api.schemas import SplitIn, SplitOut, SplitPage
-from app.core.constraints import Constraints
-from app.core.scenario import Link, Mode, Scenario
-from app.services.splits import SplitQuery
+from app.api.queries import batch_query, split_query
+from app.api.responses import json_response
+from app.api.schemas import BatchIn, BatchOut, SplitIn, SplitOut, SplitPage
 
 router = APIRouter(tags=["splits"])
 
@@ -23,14 +32,35 @@ SplitId = Annotated[
 @router.post(
     "/split",
     summary="Find the best cut for one scenario",
-    response_description="The best cut, what it costs, and the proof.",
+    response_description="The best cut, what it costs, and how long it stays best.",
     response_model=SplitOut,
     responses=problem_responses(400, 404, 413, 415, 422),
+    openapi_extra={
+        "parameters": query_parameters(SplitAnswerQuery),
+        "requestBody": json_body(SplitIn),
+    },
 )
-async def split(services: ServicesDep, query: SplitAnswerQueryDep, scenario: SplitIn) -> Response:
+async def split(request: Request) -> Response:
     """The provably optimal division of a model between device and server, now."""
-    answer = await services.splits.split(_split_query(scenario), query.include == "nodes")
-    return JSONResponse(answer)
+    # All is read by hand: FastAPI's dependencies would take longer than the answer.
+    query = parse_query(SplitAnswerQuery, request)
+    body = await parse_body(SplitIn, request)
+    services = await services_of(request)
+    return json_response(await services.splits.split(split_query(body), query.include == "nodes"))
+
+
+@router.post(
+    "/split/batch",
+    summary="Find the best cuts for many scenarios",
+    response_description="An answer per scenario, in order.",
+    response_model=BatchOut,
+    responses=problem_responses(400, 404, 413, 415, 422),
+    openapi_extra={"requestBody": json_body(BatchIn)},
+)
+async def split_batch(services: ServicesDep, _query: NoQueryDep, request: Request) -> Response:
+    """Up to 10,000 scenarios of one model at once. One bad scenario refuses the batch."""
+    batch = await parse_body(BatchIn, request)
+    return json_response(await services.splits.split_batch(batch_query(batch)))
 
 
 @router.get(
@@ -43,7 +73,7 @@ async def split(services: ServicesDep, query: SplitAnswerQueryDep, scenario: Spl
 async def list_splits(services: ServicesDep, query: SplitPageQueryDep) -> Response:
     """A page of stored results, of one model if one is named."""
     items, next_cursor = await services.splits.page(query.limit, query.cursor, query.model_id)
-    return JSONResponse({"items": items, "next_cursor": next_cursor})
+    return json_response({"items": items, "next_cursor": next_cursor})
 
 
 @router.get(
@@ -57,31 +87,4 @@ async def get_split(
     services: ServicesDep, query: SplitAnswerQueryDep, split_id: SplitId
 ) -> Response:
     """A result as it was answered."""
-    return JSONResponse(await services.splits.get(split_id, query.include == "nodes"))
-
-
-def _split_query(body: SplitIn) -> SplitQuery:
-    return SplitQuery(
-        model_id=body.model_id,
-        scenario=Scenario(
-            device_flops_per_s=body.device.flops_per_s,
-            server_flops_per_s=body.server.flops_per_s,
-            link=Link(
-                uplink_bits_per_s=body.link.uplink_bits_per_s,
-                downlink_bits_per_s=body.link.downlink_bits_per_s,
-                round_trip_s=body.link.round_trip_s,
-            ),
-            mode=Mode(body.mode),
-            batch_size=body.batch_size,
-            local_iterations=body.local_iterations,
-            backward_ratio=body.backward_ratio,
-        ),
-        constraints=Constraints(
-            pin_device=tuple(body.constraints.pin_device),
-            pin_server=tuple(body.constraints.pin_server),
-            keep_inputs_on_device=body.constraints.keep_inputs_on_device,
-        ),
-        method=body.method,
-        store=body.store,
-        request=body.model_dump(),
-    )
+    return json_response(await services.splits.get(split_id, query.include == "nodes"))

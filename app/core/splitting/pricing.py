@@ -147,14 +147,15 @@ def _stays_best_in_one_stage(pricing: Pricing, chosen: Costs, rivals: Matrix) ->
     """A rival costs (a_r - a) + (b_r - b) x more than the chosen cut; where that is negative, the
     chosen cut is not best: above its zero if b_r < b, below it if b_r > b."""
     weights = pricing.weights[:, 0, :]
-    extra = rivals - chosen
-    moving = extra @ weights[: len(RATES)].T
-    fixed = (extra @ weights.sum(axis=0))[:, None] - moving
-    with np.errstate(divide="ignore", invalid="ignore"):
-        zero = -fixed / moving
-    low = np.where(moving > 0, zero, 0.0).max(axis=0, initial=0.0)
-    high = np.where(moving < 0, zero, np.inf).min(axis=0, initial=np.inf)
-    return [Interval(*ends) for ends in zip(low.tolist(), high.tolist(), strict=True)]
+    by_rate = (rivals - chosen) @ weights.T
+    moving = by_rate[:, : len(RATES)]
+    fixed = by_rate.sum(axis=1, keepdims=True) - moving
+    low, high = np.zeros(moving.shape), np.full(moving.shape, np.inf)
+    np.divide(-fixed, moving, out=low, where=moving > 0)
+    np.divide(-fixed, moving, out=high, where=moving < 0)
+    lows = low.max(axis=0, initial=0.0).tolist()
+    highs = high.min(axis=0, initial=np.inf).tolist()
+    return [Interval(*ends) for ends in zip(lows, highs, strict=True)]
 
 
 def _stays_best_in_stages(pricing: Pricing, chosen: Costs, rivals: Matrix, rate: int) -> Interval:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.core.constraints import ForcedSides
 from app.core.dag import CostedDag, NodeWork
-from app.core.errors import InfeasibleError, TooManyCutsError
+from app.core.errors import InfeasibleError, TooManyCutsError, UnpriceableError
 from app.core.scenario import Objective, Scenario
 from app.core.splitting.cut_table import CutTable, Family, build_table
 from app.core.splitting.frontier import COLUMNS
@@ -108,6 +108,10 @@ def best_row(tables: CutTables, scenario: Scenario, pricing: Pricing) -> BestRow
     row = int(values.argmin())
     value = float(values[row])
     if not np.isfinite(value):
+        if pricing.memory_bytes is None:
+            raise UnpriceableError(
+                "the scenario makes delays infinite: a rate is too small or a count too large"
+            )
         raise memory_infeasible(pricing, float(pricing.memory_needed(table.quantities).min()))
     return BestRow(table, row, table.quantities[row], value)
 
@@ -165,8 +169,8 @@ def _spans_across_the_turn(
     """The span of the table at hand as far as it serves, and the other table's beyond."""
     # The factor on this price at which a FLOP takes equally long on both sides. A dearer device is
     # the slower one, a dearer server makes the device the faster one.
-    ratio = float(scenario.device_flops_per_s / scenario.server_flops_per_s)
-    turn = ratio if rate == DEVICE_RATE else 1 / ratio
+    device, server = float(scenario.device_flops_per_s), float(scenario.server_flops_per_s)
+    turn = device / server if rate == DEVICE_RATE else server / device
     serves_above = pricing.device_is_faster != (rate == DEVICE_RATE)
     if (serves_above and here.low > turn) or (not serves_above and here.high < turn):
         return [here]
