@@ -27,10 +27,16 @@ lint: install
 	$(BIN)/lint-imports
 
 test: install
+	./scripts/ensure_browser.sh
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+# The long runs, of which `make test` holds a short form.
+soak: install
+	KERF_TEST_SCENARIOS=500 $(BIN)/python -m pytest -n auto --dist worksteal \
+		tests/core/test_agreement_on_fixtures.py
 
 # Locks the versions again, from pyproject.toml. Needs uv.
 lock:

@@ -44,15 +44,15 @@ from app.core.splitting.frontier import (
 from app.core.splitting.pareto import (
     Matrix,
     Rows,
-    hull_candidates,
     hull_vertices,
     nondominated,
     nondominated_within_groups,
+    off_hull,
 )
 
 MOST_CUTS = 100_000
-MANY = 2000
-"""From here on, the hull's candidates are chosen while partial cuts grow, not only at the end."""
+MANY = 1500
+"""From here on, partial cuts are held against the hull, which costs more than comparing pairs."""
 
 
 class Family(StrEnum):
@@ -182,10 +182,10 @@ def _search(family: Family) -> Search:
         return nondominated_within_groups(quantities[:, carried], quantities[:, DEVICE])
 
     def hull(quantities: Matrix) -> Rows:
-        kept = pareto(quantities)
-        if len(kept) > MANY:
-            kept = kept[hull_candidates(quantities[kept][:, carried])]
-        return kept
+        if len(quantities) > MANY:
+            on_hull = np.flatnonzero(~off_hull(quantities[:, carried]))
+            return on_hull[pareto(quantities[on_hull])]
+        return pareto(quantities)
 
     if family is Family.SLOWER_DEVICE:
         return Search(pareto, bounding=COMPARED[family])

@@ -126,7 +126,7 @@ class _Programme:
     def solve(self, time_limit_s: float, typical_value: float) -> ProgrammeSolution:
         scale = SCALE / typical_value if typical_value > 0 else 1.0
         self._objective = self._new_variable(np.inf)
-        for stage in self._pricing.weights.sum(axis=0):
+        for stage in self._pricing.stages:
             self._bound_by_stage(stage * scale)
         rows = self._rows
         width = len(self._low)

@@ -62,68 +62,98 @@ def hull_vertices(costs: Matrix) -> Rows:
     """Indices, ascending, of the rows that alone are cheapest for some non-negative prices.
 
     These are the vertices of the convex hull of the rows plus the non-negative orthant. A row p is
-    one if and only if some prices w >= 0 that sum to 1 make w . (q - p) positive for every other
-    row q: a linear programme that maximises the smallest of these margins. Rows whose margin is
-    within rounding of zero lie on a face and are left out: at any prices another row is as cheap.
+    none of them if and only if a mixture (a convex combination) of other rows is <= p; at any
+    prices one of the rows of the mixture is then as cheap. That is decided by a linear programme
+    for each row that ``off_hull`` leaves.
     """
     chosen = nondominated(costs)
-    if len(chosen) > SMALL:
-        chosen = chosen[hull_candidates(costs[chosen])]
-    points = _scaled(costs[chosen])
-    return chosen[[i for i in range(len(chosen)) if _is_vertex(points, i)]]
+    chosen = chosen[~off_hull(costs[chosen])]
+    points = costs[chosen]
+    alive = np.ones(len(points), dtype=np.bool_)
+    for i in range(len(points)):
+        alive[i] = False
+        alive[i] = not _is_mixture(points[alive], points[i])
+    return chosen[alive]
 
 
-def hull_candidates(costs: Matrix) -> Rows:
-    """Indices, ascending, of rows among which all of ``hull_vertices`` are; fast for many rows.
+TOLERANCE = 1e-9
+"""A mixture may exceed a row by this share of the row's own cost, in each quantity, so that what is
+lost is at most this share of the cost at any prices."""
 
-    Qhull's hull of the rows and of one far point along each axis from the cheapest row; what lies
-    on a facet that faces the origin is a candidate. Its input is joggled by less than what prices
-    can tell apart, so that rows that all lie in one plane are no special case.
+
+def _is_mixture(others: Matrix, row: NDArray[np.float64]) -> bool:
+    """Whether a mixture of others is <= row, each quantity measured in units of the row's own."""
+    # Where the row has none of a quantity, only rows without it can be in the mixture.
+    others = others[(others[:, row == 0] == 0).all(axis=1)]
+    ratios = others[:, row > 0] / row[row > 0]
+    if len(ratios) == 0 or ratios.shape[1] == 0:
+        return len(ratios) > 0
+    # Minimise s with weights @ ratios <= 1 + s, weights >= 0, sum(weights) = 1.
+    count, width = ratios.shape
+    found = linprog(
+        np.append(np.zeros(count), 1.0),
+        A_ub=np.concatenate([ratios.T, -np.ones((width, 1))], axis=1),
+        b_ub=np.ones(width),
+        A_eq=np.append(np.ones(count), 0.0)[None, :],
+        b_eq=[1.0],
+        bounds=[(0.0, None)] * count + [(-1.0, None)],
+        method="highs",
+    )
+    if found.x is None:
+        return False
+    # The solver's word is not taken: the mixture itself is looked at.
+    weights = np.where(found.x[:-1] > TOLERANCE, found.x[:-1], 0.0)
+    mixture = (weights / weights.sum()) @ ratios
+    return bool((mixture <= 1 + TOLERANCE).all())
+
+
+def off_hull(costs: Matrix) -> NDArray[np.bool_]:
+    """(k,) Rows that are certainly no vertex of the lower hull, found fast where rows are many.
+
+    Qhull's facets of the rows, and of one far point along each axis, propose mixtures: where the
+    ray from the origin through a row p passes a facet before p, p is a multiple >= 1 of a mixture
+    of the facet's corners, plus amounts >= 0 along the axes for its far points. Each proposal is
+    checked by its own numbers, so Qhull's rounding decides what is found, not what is true.
     """
-    points = _scaled(costs)
-    width = points.shape[1]
+    off = np.zeros(len(costs), dtype=np.bool_)
+    varies = costs.min(axis=0, initial=np.inf) < costs.max(axis=0, initial=-np.inf)
+    width = int(varies.sum())
+    if len(costs) <= SMALL or width < 2:
+        return off
+    scale = costs[:, varies].max(axis=0)
+    points = costs[:, varies] / scale
     corner = points[int(points.sum(axis=1).argmin())]
-    far = corner + FAR * np.eye(width)
-    hull = ConvexHull(np.concatenate([points, far]), qhull_options="QJ Pp")
+    hull = ConvexHull(np.concatenate([points, corner + FAR * np.eye(width)]), qhull_options="QJ Pp")
     facing = (hull.equations[:, :-1] <= FACING).all(axis=1)
-    vertices = np.unique(hull.simplices[facing])
-    return vertices[vertices < len(costs)].astype(np.intp)
-
-
-def _scaled(costs: Matrix) -> Matrix:
-    """Each column divided by its largest value: prices absorb the difference."""
-    return np.asarray(costs / np.maximum(costs.max(axis=0, initial=0.0), 1.0))
+    for facet in hull.simplices[facing]:
+        off[_behind(points, facet, off)] = True
+    return off
 
 
 FAR = 1e4
 FACING = 1e-3
 """Largest component of the normal of a facet that counts as facing the origin; above zero, as the
 far points are not at infinity."""
-MARGIN = 1e-9
+ROUNDING = 1e-12
 
 
-def _is_vertex(points: Matrix, i: int) -> bool:
-    others = np.delete(points, i, axis=0) - points[i]
-    if len(others) == 0:
-        return True
-    # Maximise m with m <= w . other for each other, w >= 0, sum(w) = 1.
+def _behind(points: Matrix, facet: NDArray[np.int32], off: NDArray[np.bool_]) -> Rows:
+    """Rows (not yet off) that a mixture of a facet's corners is no larger than."""
     width = points.shape[1]
-    objective = np.zeros(width + 1)
-    objective[-1] = -1.0
-    upper = np.concatenate([-others, np.ones((len(others), 1))], axis=1)
-    equality = np.ones((1, width + 1))
-    equality[0, -1] = 0.0
-    bounds = [(0.0, None)] * width + [(None, 1.0)]
-    found = linprog(
-        objective,
-        A_ub=upper,
-        b_ub=np.zeros(len(others)),
-        A_eq=equality,
-        b_eq=[1.0],
-        bounds=bounds,
-        method="highs",
-    )
-    return found.fun is None or -found.fun > MARGIN
+    is_corner = facet < len(points)
+    axes = np.eye(width)[facet[~is_corner] - len(points)]
+    corners = np.concatenate([points[facet[is_corner]], axes])
+    rows = np.flatnonzero(~off)
+    rows = rows[~np.isin(rows, facet)]
+    if not is_corner.any() or len(rows) == 0 or np.linalg.matrix_rank(corners) < width:
+        return rows[:0]
+    weights = np.maximum(np.linalg.solve(corners.T, points[rows].T).T, 0.0)
+    mixed = weights[:, : int(is_corner.sum())]
+    total = mixed.sum(axis=1)
+    enough = total >= 1.0 - ROUNDING
+    rows, mixed, total = rows[enough], mixed[enough], total[enough]
+    mixture = (mixed / total[:, None]) @ points[facet[is_corner]]
+    return np.asarray(rows[(mixture <= points[rows] * (1 + ROUNDING)).all(axis=1)])
 
 
 def _dominated_among(costs: Matrix) -> NDArray[np.bool_]:

@@ -40,21 +40,22 @@ class Pricing:
     """A scenario's weights and its memory limit, or those of s scenarios, along a last axis.
 
     ``weights`` (5, stages, 11[, s]): by rate (the last: none), stage, and quantity of
-    ``frontier.COLUMNS``; seconds (delay, throughput) or joules (energy) per unit.
+    ``frontier.COLUMNS``; seconds (delay, throughput) or joules (energy) per unit. ``stages``
+    (stages, 11[, s]): the same over all rates.
     ``memory_weights`` (11[, s]): bytes of device memory per unit. ``memory_bytes``: None for no
     limit. ``device_is_faster``: whether a FLOP takes less time on the device than on the server.
     """
 
     weights: NDArray[np.float64]
+    stages: NDArray[np.float64]
     memory_weights: NDArray[np.float64]
     memory_bytes: Figure | None
     device_is_faster: bool | NDArray[np.bool_]
 
     def values(self, quantities: Matrix) -> Costs:
         """(k[, s]) The objective's value of each cut; inf where it exceeds the device's memory."""
-        stages = self.weights.sum(axis=0)
-        values: Costs = quantities @ stages[0]
-        for stage in stages[1:]:
+        values: Costs = quantities @ self.stages[0]
+        for stage in self.stages[1:]:
             np.maximum(values, quantities @ stage, out=values)
         if self.memory_bytes is not None:
             values[self.memory_needed(quantities) > self.memory_bytes] = np.inf
@@ -65,6 +66,7 @@ class Pricing:
         limit = self.memory_bytes
         return Pricing(
             self.weights[..., chosen],
+            self.stages[..., chosen],
             self.memory_weights[..., chosen],
             limit[chosen] if isinstance(limit, np.ndarray) else limit,
             np.asarray(self.device_is_faster)[chosen],
@@ -92,7 +94,7 @@ def pricing_of(scenario: Scenario, prices: Prices, model_batch: int) -> Pricing:
         weights = _throughput_weights(scenario, prices)
     else:
         weights = _linear_weights(objective_prices(scenario, prices))
-    return Pricing(weights, memory, scenario.memory_bytes, faster)
+    return Pricing(weights, weights.sum(axis=0), memory, scenario.memory_bytes, faster)
 
 
 def _linear_weights(prices: Prices) -> NDArray[np.float64]:
@@ -169,7 +171,7 @@ def _stays_best_in_stages(pricing: Pricing, chosen: Costs, rivals: Matrix, rate:
     if not moving.any():
         return Interval(0.0, math.inf)
     stage = int(np.flatnonzero(moving.any(axis=1))[0])
-    others = np.delete(pricing.weights.sum(axis=0), stage, axis=0)
+    others = np.delete(pricing.stages, stage, axis=0)
     c, b = (chosen @ others.T).max(), chosen @ moving[stage]
     c_r, b_r = (rivals @ others.T).max(axis=1), rivals @ moving[stage]
     with np.errstate(divide="ignore", invalid="ignore"):
