@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.constraints import Constraints, ForcedSides, forced_sides
-from app.core.dag import CostedDag
+from app.core.dag import CostedDag, NodeWork
 from app.core.errors import SplitError, TooManyCutsError
 from app.core.quantities import cut_of, kept_activation_bytes, peak_activation_bytes
 from app.core.scenario import Mode
@@ -222,3 +222,30 @@ def test_a_bound_on_the_search_is_an_error_not_a_guess() -> None:
     dag = ingested("light_inception_v2").dag
     with pytest.raises(TooManyCutsError):
         build_table(dag, Family.FULL_TRAINING, most_cuts=50)
+
+
+@given(constrained_dags(), st.data())
+@settings(max_examples=150, deadline=None)
+def test_measured_seconds_take_the_place_of_flops(
+    case: tuple[CostedDag, ForcedSides], data: st.DataObject
+) -> None:
+    """With any seconds per node on either side, the rows are exactly the vectors that none
+    dominates in seconds of computation and the other quantities."""
+    dag, forced = case
+    seconds = st.lists(
+        st.integers(0, 50).map(float), min_size=dag.node_count, max_size=dag.node_count
+    ).map(np.array)
+    work = NodeWork(data.draw(seconds), data.draw(seconds))
+    columns = [name for name in COMPARED[Family.SLOWER_DEVICE] if name != "device_flops"]
+
+    def vector(device: frozenset[int]) -> Vector:
+        mask = mask_of(dag, device)
+        computing = work.device[mask].sum() + work.server[~mask].sum()
+        return (float(computing), *(figures(dag, device)[name] for name in columns))
+
+    table = build_table(dag, Family.MEASURED, forced, work)
+    picked = table.quantities[:, [COLUMNS.index(name) for name in columns]]
+    computing = table.quantities[:, :2].sum(axis=1, keepdims=True)
+    rows = [tuple(row) for row in np.concatenate([computing, picked], axis=1).tolist()]
+    assert len(rows) == len(set(rows))
+    assert set(rows) == pareto_front({vector(device) for device in allowed_sets(dag, forced)})

@@ -10,6 +10,9 @@ Which cuts can be best depends on what grows with what:
   whatever the speeds.)
 - ``HULL_*``. A device faster than the server and a linear objective, by mode: server FLOPs take
   the place of device FLOPs, and only the vertices of the lower convex hull can be the only best.
+- ``MEASURED``. Seconds measured per node on either side take the place of FLOPs. Their price is 1
+  on both sides, so what computation costs is one quantity, their sum, and takes the place of device
+  FLOPs in the first family, whichever side is faster at which node.
 - ``FULL_*``. Any speeds, throughput and memory limits, by mode: as device FLOPs and server FLOPs
   are both to be small and have a fixed sum, two cuts compare only where they agree in these.
 """
@@ -61,6 +64,7 @@ class Family(StrEnum):
     SLOWER_DEVICE = "slower-device"
     HULL_TRAINING = "hull-training"
     HULL_INFERENCE = "hull-inference"
+    MEASURED = "measured"
     FULL_TRAINING = "full-training"
     FULL_INFERENCE = "full-inference"
 
@@ -75,24 +79,26 @@ class Family(StrEnum):
         return cls.FULL_TRAINING if mode is Mode.TRAINING else cls.FULL_INFERENCE
 
 
+_BYTES_AND_COUNTS = (
+    UPLINK,
+    GRADIENT,
+    RESULT,
+    PARAMETER,
+    KEPT,
+    PEAK,
+    CROSSING,
+    ROUND_TRIPS,
+)
 COMPARED: dict[Family, tuple[int, ...]] = {
-    Family.SLOWER_DEVICE: (
-        DEVICE,
-        UPLINK,
-        GRADIENT,
-        RESULT,
-        PARAMETER,
-        KEPT,
-        PEAK,
-        CROSSING,
-        ROUND_TRIPS,
-    ),
+    Family.SLOWER_DEVICE: (DEVICE, *_BYTES_AND_COUNTS),
+    Family.MEASURED: (SERVER, *_BYTES_AND_COUNTS),
     Family.HULL_TRAINING: (SERVER, UPLINK, GRADIENT, PARAMETER, ROUND_TRIPS),
     Family.HULL_INFERENCE: (SERVER, UPLINK, RESULT, ROUND_TRIPS),
     Family.FULL_TRAINING: (UPLINK, GRADIENT, PARAMETER, KEPT, ROUND_TRIPS),
     Family.FULL_INFERENCE: (UPLINK, RESULT, PARAMETER, PEAK, ROUND_TRIPS),
 }
-"""The quantities by which cuts are compared. The full families compare within equal FLOPs."""
+"""The quantities by which cuts are compared. The full families compare within equal FLOPs; in the
+measured one, the server's column is compared after the device's has been added."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,8 +181,11 @@ def _search(family: Family) -> Search:
     # What is retained decides later peaks, so a partial cut is compared by it as well.
     carried = [*columns, RETAINED] if PEAK in columns else columns
 
+    def compared(quantities: Matrix) -> Matrix:
+        return _with_sum(quantities, family)[:, columns]
+
     def pareto(quantities: Matrix) -> Rows:
-        return nondominated(quantities[:, carried])
+        return nondominated(_with_sum(quantities, family)[:, carried])
 
     def within_equal_flops(quantities: Matrix) -> Rows:
         return nondominated_within_groups(quantities[:, carried], quantities[:, DEVICE])
@@ -187,8 +196,16 @@ def _search(family: Family) -> Search:
             return on_hull[pareto(quantities[on_hull])]
         return pareto(quantities)
 
-    if family is Family.SLOWER_DEVICE:
-        return Search(pareto, bounding=COMPARED[family])
+    if family in (Family.SLOWER_DEVICE, Family.MEASURED):
+        return Search(pareto, bounding=compared)
     if family in (Family.HULL_TRAINING, Family.HULL_INFERENCE):
-        return Search(hull, bounding=COMPARED[family])
+        return Search(hull, bounding=compared)
     return Search(within_equal_flops)
+
+
+def _with_sum(quantities: Matrix, family: Family) -> Matrix:
+    if family is not Family.MEASURED:
+        return quantities
+    summed = quantities.copy()
+    summed[:, SERVER] += quantities[:, DEVICE]
+    return summed

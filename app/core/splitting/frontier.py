@@ -80,12 +80,12 @@ class Search:
 
     ``prune``: from the (k, 11) quantities of partial cuts in one state to the indices of those to
     keep. It must keep, for any set of cuts and any objective at hand, a cut that is no worse than
-    the ones dropped (see the proof above). ``bounding``: the columns that the objectives at hand
-    are monotone in; empty to search without bounds.
+    the ones dropped (see the proof above). ``bounding``: from (k, 11) quantities to the (k, c) ones
+    that the objectives at hand are monotone in; None to search without bounds.
     """
 
     prune: Callable[[Matrix], Rows]
-    bounding: tuple[int, ...] = ()
+    bounding: Callable[[Matrix], Matrix] | None = None
 
 
 T = TypeVar("T", int, float)
@@ -251,8 +251,8 @@ class _Run:
     ) -> None:
         self._steps = steps
         self._prune = search.prune
-        self._bounding = list(search.bounding)
-        self._front = np.empty((0, len(self._bounding)))
+        self._bounding = search.bounding
+        self._front: Matrix | None = None
         self._most_cuts = most_cuts
         n = steps.node_count
         self._must_device = forced.device.tolist() if forced else [False] * n
@@ -358,12 +358,12 @@ class _Run:
 
     def _bounded(self, state: _State) -> _State:
         """Without the partial cuts that some finished cut is no worse than, whatever comes."""
-        if not len(self._front):
+        if self._bounding is None or self._front is None:
             return state
         least = state.quantities.copy()
         least[:, SERVER], least[:, RESULT] = state.least.server, state.least.result
-        least = least[:, self._bounding]
-        worse = (self._front[:, None, :] <= least[None, :, :]).all(axis=2).any(axis=0)
+        bound = self._bounding(least)
+        worse = (self._front[:, None, :] <= bound[None, :, :]).all(axis=2).any(axis=0)
         if not worse.any():
             return state
         kept = ~worse
@@ -440,8 +440,8 @@ class _Run:
         kept = self._prune_finished(quantities)
         self._found = [(quantities[kept], ids[kept])]
         self._found_count = len(kept)
-        if self._bounding:
-            self._front = quantities[kept][:, self._bounding]
+        if self._bounding is not None:
+            self._front = self._bounding(quantities[kept])
         if self._found_count > self._most_cuts:
             raise TooManyCutsError(f"more than {self._most_cuts} cuts can be best")
 

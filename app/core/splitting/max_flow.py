@@ -1,7 +1,8 @@
 """Minimum s-t cut of real capacities by an integer max-flow, without rounding the optimum away.
 
 Solver: OR-Tools' push-relabel (Apache-2.0). igraph and PyMaxflow are as fast on these networks
-(`make bench` has the figures), but both are GPL, and SciPy's max-flow has 32-bit capacities only.
+(measured; the README has the figures), but both are GPL, and SciPy's max-flow has 32-bit
+capacities only.
 
 Rounding. Let U be the value of any feasible cut. An arc of capacity above U is in no minimum cut,
 so every capacity may be capped at 2 U (not at U itself: U is a rounded sum, too). Scaled by a power
