@@ -33,7 +33,7 @@ SCENARIO = Scenario(
 def run(console: Console) -> None:
     """Print the comparison for every fixture model."""
     table = Table(
-        title="One optimum, five ways: median ms, training, prices put in beforehand; last, general "
+        title="One optimum, five ways: median ms, training, prices put in before; at last, general "
         "over block-wise: vertices, native time, time by preflow_push"
     )
     for column in ("model", "nodes", "arcs", "groups", "arcs"):

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from fastapi import Depends, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import ClientDisconnect
 
 from app.api.examples import CURSOR, DEMO_MODEL_ID
 from app.services import Services
@@ -115,7 +116,12 @@ async def parse_body(model: type[B], request: Request) -> B:
             415, "the body is not declared as JSON; send it with Content-Type: application/json"
         )
     try:
-        return model.model_validate_json(await request.body())
+        content = await request.body()
+    except ClientDisconnect as error:
+        # Nobody is there to read this, but it is no failure of Kerf's either.
+        raise HTTPException(400, "the client hung up before the end of the body") from error
+    try:
+        return model.model_validate_json(content)
     except ValidationError as error:
         found = [{**item, "loc": ("body", *item["loc"])} for item in error.errors()]
         raise RequestValidationError(found) from error

@@ -82,7 +82,109 @@ SPLIT_ANSWER: dict[str, Any] = {
     "objective_value": 5.560555947785744,
     "optimal": True,
     "gap": None,
-    "method": "general",
-    "solve_s": 0.0009,
-    "certificate": {"cut_value": 5.560555947785744, "flow_value": 5.560555947785743},
+    "method": "table",
+    "solve_s": 0.0002,
+    "valid_while": {
+        "device_flops_per_s": [127399657101.44456, None],
+        "server_flops_per_s": [1560436930.4066823, None],
+        "uplink_bits_per_s": [None, None],
+        "downlink_bits_per_s": [None, None],
+    },
+}
+
+BATCH_REQUEST: dict[str, Any] = {
+    "model_id": DEMO_MODEL_ID,
+    "scenarios": [
+        {
+            "device": {"flops_per_s": 1.33e12, "memory_bytes": 2e8},
+            "server": {"flops_per_s": 3.87e13},
+            "link": {"uplink_bits_per_s": 2e7, "downlink_bits_per_s": 1e8, "round_trip_s": 0.01},
+            "mode": "training",
+            "batch_size": 8,
+            "local_iterations": 10,
+        },
+        {
+            "device": {"flops_per_s": 1.33e12},
+            "server": {"flops_per_s": 3.87e13},
+            "link": {"uplink_bits_per_s": 2e7, "downlink_bits_per_s": 1e8, "round_trip_s": 0.01},
+            "mode": "inference",
+        },
+    ],
+    "constraints": {"pin_device": [], "pin_server": [], "keep_inputs_on_device": True},
+    "store": False,
+}
+
+BATCH_ANSWER: dict[str, Any] = {
+    "model_id": DEMO_MODEL_ID,
+    "cuts": [
+        {
+            "device_nodes": 10,
+            "server_nodes": 90,
+            "cut_tensors": [
+                {
+                    "name": "getitem_15",
+                    "shape": [1, 24, 56, 56],
+                    "dtype": "float32",
+                    "bytes": 301056,
+                }
+            ],
+            "quantities": {
+                "device_flops": 102459392.0,
+                "server_flops": 505475328.0,
+                "uplink_bytes": 301056,
+                "gradient_bytes": 301056,
+                "result_bytes": 4000,
+                "device_parameter_bytes": 26664,
+                "device_activation_bytes": 20170752,
+                "crossing_tensors": 1,
+            },
+        },
+        {
+            "device_nodes": 100,
+            "server_nodes": 0,
+            "cut_tensors": [],
+            "quantities": {
+                "device_flops": 607934720.0,
+                "server_flops": 0.0,
+                "uplink_bytes": 0,
+                "gradient_bytes": 0,
+                "result_bytes": 0,
+                "device_parameter_bytes": 13951304,
+                "device_activation_bytes": 9633792,
+                "crossing_tensors": 0,
+            },
+        },
+    ],
+    "answers": [
+        {
+            "id": None,
+            "cut": 0,
+            "delay": {
+                "total_s": 11.694972763558384,
+                "device_compute_s": 0.018488912842105264,
+                "server_compute_s": 0.00313473071627907,
+                "uplink_s": 9.633792,
+                "downlink_s": 1.9267584,
+                "round_trip_s": 0.1,
+                "model_transfer_s": 0.01279872,
+            },
+            "objective_value": 11.694972763558384,
+            "optimal": True,
+        },
+        {
+            "id": None,
+            "cut": 1,
+            "delay": {
+                "total_s": 0.00045709377443609023,
+                "device_compute_s": 0.00045709377443609023,
+                "server_compute_s": 0.0,
+                "uplink_s": 0.0,
+                "downlink_s": 0.0,
+                "round_trip_s": 0.0,
+                "model_transfer_s": 0.0,
+            },
+            "objective_value": 0.00045709377443609023,
+            "optimal": True,
+        },
+    ],
 }

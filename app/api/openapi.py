@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from app.api.examples import MODEL, SPLIT_ANSWER, SPLIT_REQUEST
+from app.api.examples import BATCH_ANSWER, BATCH_REQUEST, MODEL, SPLIT_ANSWER, SPLIT_REQUEST
 from app.api.problems import Problem
 from app.api.request_id import HEADER
 from app.api.schemas import BatchIn, SplitIn
@@ -37,7 +37,13 @@ _TAGS = [
 ]
 READ_BY_HAND: tuple[type[BaseModel], ...] = (SplitIn, BatchIn)
 """Bodies that ``parse_body`` reads, so that FastAPI does not know of them."""
-_EXAMPLES = {"SplitIn": SPLIT_REQUEST, "SplitOut": SPLIT_ANSWER, "ModelOut": MODEL}
+_EXAMPLES = {
+    "SplitIn": SPLIT_REQUEST,
+    "SplitOut": SPLIT_ANSWER,
+    "BatchIn": BATCH_REQUEST,
+    "BatchOut": BATCH_ANSWER,
+    "ModelOut": MODEL,
+}
 """Put in here, because pydantic sorts the keys of examples, and these are made to be read."""
 
 

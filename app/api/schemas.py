@@ -401,7 +401,7 @@ class SwitchingOut(BaseModel):
         examples=[0.33],
     )
     switching_s: float = Field(description="As asked, s.", examples=[5.0])
-    horizon_rounds: int = Field(description="As asked.", examples=[100])
+    horizon_rounds: int = Field(description="As asked: how many rounds.", examples=[100])
 
 
 class CertificateOut(BaseModel):
@@ -450,8 +450,8 @@ class SplitOut(BaseModel):
     )
     solve_s: float = Field(description="Time that finding the cut took, s.", examples=[0.0001])
     valid_while: ValidWhileOut | None = Field(
-        description="When to ask again; null from methods that do not tell (`general`), and where "
-        "the answer is to stay with a cut that is not the best.",
+        description="When to ask again; null from methods that do not tell (`general`), in stored "
+        "results of a batch, and where the answer is to stay with a cut that is not the best.",
     )
     certificate: CertificateOut | None = Field(
         default=None, description="Proof of optimality, from the methods that give one."

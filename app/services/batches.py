@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from app.core.constraints import Constraints
 from app.core.dag import Mask
 from app.core.errors import InfeasibleError, SplitError, UnpriceableError
-from app.core.quantities import Delay, delay_terms
-from app.core.scenario import DevicePower, Link, Prices, Scenario, prices_of
+from app.core.quantities import Cut, Delay, delay_of, delay_terms
+from app.core.scenario import DevicePower, Link, Mode, Objective, Prices, Scenario, prices_of
 from app.core.splitting.frontier import (
     DEVICE,
     GRADIENT,
@@ -22,8 +22,8 @@ from app.core.splitting.frontier import (
     UPLINK,
 )
 from app.core.splitting.pareto import Matrix
-from app.core.splitting.pricing import pricing_of
-from app.core.splitting.solve import best_rows, family_for
+from app.core.splitting.pricing import Costs, pricing_of
+from app.core.splitting.solve import CutTables, best_rows, family_for, memory_infeasible
 from app.services.cut_facts import cut_facts
 from app.services.prepared import PreparedModel
 
@@ -42,12 +42,28 @@ class ScenarioGroup:
 class BatchSolved:
     """``answers``: one per scenario, in order, as JSON; ``cuts``: each distinct cut once.
 
-    ``masks``: the device nodes of each of the cuts.
+    ``masks``: the device nodes of each of the cuts; ``numbers``: the places of the cuts by their
+    device nodes and activations. ``device_only_s`` and ``server_only_s``: the delays of the trivial
+    cuts in each scenario.
     """
 
     answers: list[dict[str, Any]]
     cuts: list[dict[str, Any]]
     masks: list[Mask]
+    numbers: dict[tuple[bytes, int], int]
+    device_only_s: Costs
+    server_only_s: Costs
+
+    def number_of(self, model: PreparedModel, cut: Cut, mode: Mode) -> int:
+        """The place of a cut in ``cuts``, where it is put at its first use."""
+        facts = cut_facts(model, cut, mode)
+        # In the two modes a cut may differ in this alone.
+        key = (cut.on_device.tobytes(), facts["quantities"]["device_activation_bytes"])
+        number = self.numbers.setdefault(key, len(self.cuts))
+        if number == len(self.cuts):
+            self.cuts.append(facts)
+            self.masks.append(cut.on_device)
+        return number
 
 
 def solve_batch(
@@ -58,12 +74,12 @@ def solve_batch(
     Raises ``SplitError``, naming the first scenario at fault, or ``TooManyCutsError`` where the
     table that serves some of them is out of reach.
     """
-    solved = BatchSolved([{}] * count, [], [])
+    solved = BatchSolved([{}] * count, [], [], {}, np.zeros(count), np.zeros(count))
     for group in groups:
         try:
             _solve_group(model, constraints, group, solved)
-        except UnpriceableError:
-            raise _first_unpriceable(model, group) from None
+        except UnpriceableError as error:
+            raise error if error.loc else _first_unpriceable(model, group) from None
     return solved
 
 
@@ -73,24 +89,30 @@ def _solve_group(
     scenario, batch = group.scenario, model.dag.model_batch
     prices = prices_of(scenario, batch)
     pricing = pricing_of(scenario, prices, batch)
-    best = best_rows(model.under(constraints).tables, scenario, pricing)
+    tables, mode = model.under(constraints).tables, scenario.mode
+    device_only_s = delay_of(model.device_only[mode], prices).total_s
+    server_only_s = delay_of(model.server_only[mode], prices).total_s
+    solved.device_only_s[group.places] = device_only_s
+    solved.server_only_s[group.places] = server_only_s
+    unpriceable = np.flatnonzero(~np.isfinite(device_only_s + server_only_s))
+    if len(unpriceable):
+        raise _unpriceable(int(group.places[unpriceable[0]]))
+    best = best_rows(tables, scenario, pricing)
     infeasible = np.flatnonzero(~np.isfinite(best.values))
     if len(infeasible):
-        raise _at_fault(model, group, int(infeasible[0]))
+        raise _at_fault(model, tables, group, int(infeasible[0]))
     numbers = np.zeros(len(group.places), dtype=np.intp)
     for family, table in enumerate(best.tables):
         served = np.flatnonzero(best.families == family)
         for row in np.unique(best.rows[served]).tolist():
-            numbers[served[best.rows[served] == row]] = len(solved.cuts)
-            cut = model.cut_at(table, row, scenario.mode)
-            solved.cuts.append(cut_facts(model, cut, scenario.mode))
-            solved.masks.append(cut.on_device)
+            cut = model.cut_at(table, row, mode)
+            numbers[served[best.rows[served] == row]] = solved.number_of(model, cut, mode)
     delay = _delays(prices, best.quantities)
     columns = [np.asarray(getattr(delay, name)).tolist() for name in DELAY_FIELDS]
     answers = zip(
         group.places.tolist(),
         numbers.tolist(),
-        best.values.tolist(),
+        columns[0] if scenario.objective is Objective.DELAY else best.values.tolist(),
         zip(*columns, strict=True),
         strict=True,
     )
@@ -117,24 +139,26 @@ def _delays(prices: Prices, quantities: Matrix) -> Delay:
     )
 
 
-def _at_fault(model: PreparedModel, group: ScenarioGroup, member: int) -> SplitError:
+def _at_fault(
+    model: PreparedModel, tables: CutTables, group: ScenarioGroup, member: int
+) -> SplitError:
     """The refusal of a scenario without a finite value: no cut fits, or delays are infinite."""
     place = int(group.places[member])
-    if group.scenario.memory_bytes is None:
-        return UnpriceableError(
-            f"scenario {place}: its delays are infinite; a rate is too small or a count too large",
-            loc=("scenarios", place),
-        )
-    scenario = at(group.scenario, member)
-    pricing = pricing_of(
-        scenario, prices_of(scenario, model.dag.model_batch), model.dag.model_batch
-    )
-    table = model.free.tables.get(family_for(scenario, bool(pricing.device_is_faster)))
-    needed = float(pricing.memory_needed(table.quantities).min())
+    scenario, batch = at(group.scenario, member), model.dag.model_batch
+    if scenario.memory_bytes is None:
+        return _unpriceable(place)
+    pricing = pricing_of(scenario, prices_of(scenario, batch), batch)
+    table = tables.get(family_for(scenario, bool(pricing.device_is_faster)))
+    refusal = memory_infeasible(pricing, float(pricing.memory_needed(table.quantities).min()))
     return InfeasibleError(
-        f"scenario {place}: no cut fits the device's memory of {scenario.memory_bytes:.0f} bytes; "
-        f"the least that any cut needs is {needed:.0f}",
-        loc=("scenarios", place, "device", "memory_bytes"),
+        f"scenario {place}: {refusal.detail}", loc=("scenarios", place, *refusal.loc)
+    )
+
+
+def _unpriceable(place: int) -> UnpriceableError:
+    return UnpriceableError(
+        f"scenario {place} makes delays infinite: a rate is too small or a count too large",
+        loc=("scenarios", place),
     )
 
 

@@ -191,6 +191,15 @@ class PreparedModels:
                 with suppress(TooManyCutsError):
                     self._keep_table(model, family, model.free.tables.get(family))
 
+    def build_hulls(self, model_id: str) -> None:
+        """Have the tables for a device faster than the server built ahead of the first request.
+
+        Ranges of validity read them as well, wherever a cut stays best until the sides are equally
+        fast.
+        """
+        with suppress(NotFoundError):
+            self.build_all(self.load(model_id), [Family.hull(mode) for mode in Mode])
+
     def _keep_table(self, model: PreparedModel, family: Family, table: CutTable) -> None:
         try:
             with self._database.writing() as connection:

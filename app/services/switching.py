@@ -15,6 +15,9 @@ from app.core.scenario import Mode, Scenario
 from app.services.prepared import PreparedModel
 from app.services.solving import Solved, value_of
 
+ROUNDING = 1e-12
+"""A gain below this share of the value is no gain: sums in another order differ by as much."""
+
 
 @dataclass(frozen=True, slots=True)
 class CurrentCut:
@@ -74,6 +77,8 @@ def decide(
     if bool((forced.device & ~on_device).any()) or bool((forced.server & on_device).any()):
         current_value = math.inf
     gain = max(0.0, current_value - solved.value)
+    if gain <= ROUNDING * current_value < math.inf:
+        gain = 0.0
     if gain * current.horizon_rounds > current.switching_s:
         return Decision(False, solved.cut, solved.value, gain, current, current_value)
     cut = cut_of(model.dag, on_device, scenario.mode)
@@ -81,9 +86,10 @@ def decide(
 
 
 def _cut_by_tensors(dag: CostedDag, names: Sequence[str]) -> Mask:
-    """The smallest closed set that makes the named tensors, where just these cross under it.
+    """The smallest closed set that makes the named tensors and lets no other one cross.
 
-    No tensors at all cross where everything is on the device.
+    No tensors at all cross where everything is on the device. Complexity: linear in the uses of
+    tensors.
     """
     index = {name: t for t, name in enumerate(dag.tensor_names)}
     unknown = [name for name in names if name not in index]
@@ -94,21 +100,29 @@ def _cut_by_tensors(dag: CostedDag, names: Sequence[str]) -> Mask:
         )
     if not names:
         return np.ones(dag.node_count, dtype=np.bool_)
+    named = {index[name] for name in names}
+    producers = dag.tensor_producers.tolist()
+    makes: list[list[int]] = [[] for _ in range(dag.node_count)]
+    inputs: list[int] = []
+    for tensor, producer in enumerate(producers):
+        (inputs if producer == NO_PRODUCER else makes[producer]).append(tensor)
     on_device = np.zeros(dag.node_count, dtype=np.bool_)
-    stack = [int(dag.tensor_producers[index[name]]) for name in names]
-    predecessors = dag.predecessors
+    # Nodes that must be on the device; whatever uses a tensor that may not cross is one.
+    stack = [producers[t] for t in named if producers[t] != NO_PRODUCER]
+    stack += [user for t in inputs if t not in named for user in dag.tensor_consumers.row(t)]
     while stack:
-        node = stack.pop()
-        if node != NO_PRODUCER and not on_device[node]:
+        node = int(stack.pop())
+        if not on_device[node]:
             on_device[node] = True
-            stack.extend(predecessors.row(node).tolist())
-    crossing = cut_of(dag, on_device, Mode.INFERENCE).cut_tensors.tolist()
-    crossing_names = {dag.tensor_names[t] for t in crossing}
-    if crossing_names != set(names):
-        listed = ", ".join(map(repr, sorted(crossing_names)))
+            stack += dag.predecessors.row(node).tolist()
+            held = [t for t in makes[node] if t not in named]
+            stack += [user for t in held for user in dag.tensor_consumers.row(t)]
+    crossing = set(cut_of(dag, on_device, Mode.INFERENCE).cut_tensors.tolist())
+    if crossing != named:
+        never = ", ".join(repr(dag.tensor_names[t]) for t in sorted(named - crossing))
         raise UnknownCutError(
-            "these tensors are not what crosses under one cut: where the device makes them, what "
-            f"crosses is {listed}; name the current cut by the id of its split instead",
+            f"no cut has just these cut tensors: where no others cross, {never} would not cross "
+            "either; name the current cut by the id of its split instead",
             loc=("current_cut",),
         )
     return on_device

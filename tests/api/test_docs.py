@@ -81,9 +81,12 @@ def test_page_shows_every_route(page: Page) -> None:
         "/healthz",
         "/models",
         "/models/{model_id}",
+        "/models/{model_id}/blocks",
+        "/models/{model_id}/cuts",
         "/models/{model_id}/graph",
         "/readyz",
         "/split",
+        "/split/batch",
         "/splits",
         "/splits/{split_id}",
     ]

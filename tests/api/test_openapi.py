@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.api.examples import DEMO_MODEL_ID, MODEL, SPLIT_ANSWER
+from app.api.examples import BATCH_ANSWER, BATCH_REQUEST, DEMO_MODEL_ID, MODEL, SPLIT_ANSWER
 from app.demo.demo import DEMO_MODEL
 from tests.server import Server, assert_problem, split
 
@@ -16,9 +16,9 @@ METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 UNIT_SUFFIXES = ("_s", "_bytes", "_flops", "_flops_per_s", "_bits_per_s")
 UNITS = re.compile(
     r"seconds|[Bb]ytes|[Bb]its|FLOPs|[Ss]amples|[Hh]ow many|Ids?\b|[Ii]d of|Extents|[Vv]ersion|"
-    r"HTTP status|batches per round|integer"
+    r"HTTP status|batches per round|integer|[Rr]ounds|Place (in|of)|Position in|share a kind"
 )
-"""What may stand for a unit in a description: a unit, or what is counted, or that it is an id."""
+"""What may stand for a unit: a unit, or what is counted, or that it is an id or a place."""
 
 
 @pytest.fixture
@@ -97,7 +97,10 @@ def test_document_names_every_route(document: Json, server: Server) -> None:
         "GET /models/{model_id}",
         "DELETE /models/{model_id}",
         "GET /models/{model_id}/graph",
+        "GET /models/{model_id}/blocks",
+        "GET /models/{model_id}/cuts",
         "POST /split",
+        "POST /split/batch",
         "GET /splits",
         "GET /splits/{split_id}",
         "GET /healthz",
@@ -146,7 +149,7 @@ def test_every_route_lists_its_problems(document: Json) -> None:
             expected.add("404")
         if "requestBody" in operation:
             expected |= {"400", "413", "415"}
-        if name == "POST /split":
+        if name.startswith("POST /split"):
             expected.add("404")
         if name == "GET /readyz":
             expected.add("503")
@@ -175,29 +178,38 @@ def request_examples(document: Json) -> list[tuple[str, str, Any]]:
 
 
 def _from_fields(document: Json, schema: Json) -> Any:
+    """What the examples of fields make together; a list of objects has one of them."""
     body = {}
     for field, facts in schema["properties"].items():
         nested = facts.get("$ref")
-        if nested is None:
-            body[field] = facts["examples"][0]
-        else:
+        items = facts.get("items", {}).get("$ref")
+        if nested is not None:
             body[field] = _from_fields(document, resolve(document, nested))
+        elif items is not None:
+            body[field] = [_from_fields(document, resolve(document, items))]
+        else:
+            body[field] = facts["examples"][0]
     return body
 
 
 def test_examples_run_as_they_stand(client: httpx.Client, demo_model: Json, document: Json) -> None:
     """With the demo model uploaded, every request example of the document succeeds as it stands,
-    and the answer has the fields of the documented answer, all the way down."""
+    and the answer has the fields of the documented answer, all the way down (and `switching`, where
+    the example of each field is put in, the current cut among them)."""
     assert demo_model["id"] == DEMO_MODEL_ID
     examples = request_examples(document)
-    assert len(examples) >= 2
+    assert {path for _, path, _ in examples} == {"/split", "/split/batch"}
+    assert len(examples) == 4
     for method, path, body in examples:
         response = client.request(method, path, json=body)
         assert response.status_code in (200, 201), response.text
         documented = document["paths"][path][method.lower()]["responses"]["200"]
         schema = documented["content"]["application/json"]["schema"]
         example = resolve(document, schema["$ref"])["examples"][0]
-        assert _shape(response.json()) == _shape(example)
+        answer = response.json()
+        if "current_cut" in body:
+            assert answer.pop("switching")["decision"] in ("stay", "move")
+        assert _shape(answer) == _shape(example)
 
 
 def _shape(part: Any) -> Any:
@@ -219,11 +231,15 @@ def test_documented_answers_are_the_real_ones(
     for moving in ("id", "created_at", "solve_s"):
         answer[moving] = SPLIT_ANSWER[moving]
     assert answer == _approximately(SPLIT_ANSWER)
+    batch = client.post("/split/batch", json=BATCH_REQUEST)
+    assert batch.json() == _approximately(BATCH_ANSWER)
 
 
 def _approximately(part: Any) -> Any:
     if isinstance(part, dict):
         return {key: _approximately(value) for key, value in part.items()}
+    if isinstance(part, list):
+        return [_approximately(item) for item in part]
     return pytest.approx(part) if isinstance(part, float) else part
 
 

@@ -12,11 +12,12 @@ import httpx
 import pytest
 from sqlalchemy import Engine, Pool, event
 
+from app.core.splitting.cut_table import Family, build_table
 from app.main import create_app
 from app.services import Services
 from app.services.prepared import PreparedModel
 from app.settings import Settings
-from app.store.packing import pack_dag, unpack_dag
+from app.store.packing import pack_dag, pack_table, unpack_dag, unpack_table
 from tests.fixture_models import ingested
 from tests.server import DEMO_BYTES, chain, scenario
 
@@ -70,18 +71,35 @@ async def split(client: httpx.AsyncClient, model_id: str, **changes: Any) -> Non
 
 
 def test_warm_split_leaves_the_database_alone(tmp_path: Path) -> None:
-    """The first split of a model reads its DAG; every later one with store false takes no
-    connection and sends no statement, and one that stores sends a single INSERT."""
+    """The first split in a process reads the model's DAG and its tables, and builds none again;
+    every later one with store false takes no connection and sends no statement, for a device slower
+    or faster than the server, in both modes, by every method and under constraints; nor does a
+    batch. One that stores sends a single INSERT."""
+    ids = []
+
+    async def register(client: httpx.AsyncClient, _services: Services) -> None:
+        ids.append(await upload(client, DEMO_BYTES))
 
     async def work(client: httpx.AsyncClient, _services: Services) -> None:
-        model_id = await upload(client, DEMO_BYTES)
+        (model_id,) = ids
         with database_use() as cold:
             await split(client, model_id, store=False)
-        assert [statement for statement in cold if "prepared_models" in statement]
+        for table in ("prepared_models", "cut_tables"):
+            assert len([text for text in cold if f"FROM {table}" in text]) == 1
+        assert not [text for text in cold if "INSERT" in text or "DELETE" in text]
         with database_use() as warm:
             for mode in ("training", "inference"):
-                await split(client, model_id, store=False, mode=mode)
-                await split(client, model_id, store=False, constraints={"pin_device": ["n4"]})
+                for device in (1e9, 1e15):
+                    changes = {"mode": mode, "device": {"flops_per_s": device}, "store": False}
+                    for method in ("auto", "table", "blockwise", "general"):
+                        await split(client, model_id, method=method, **changes)
+                    await split(client, model_id, constraints={"pin_device": ["n4"]}, **changes)
+                    await split(client, model_id, current_cut=[], **changes)
+            one = {key: scenario(model_id)[key] for key in ("device", "server", "link")}
+            batch = {"model_id": model_id, "scenarios": [one] * 10}
+            assert (await client.post("/split/batch", json=batch)).status_code == 200
+            for path in ("cuts", "blocks"):
+                assert (await client.get(f"/models/{model_id}/{path}")).status_code == 200
         assert warm == []
         with database_use() as storing:
             await split(client, model_id)
@@ -89,6 +107,7 @@ def test_warm_split_leaves_the_database_alone(tmp_path: Path) -> None:
         assert len(statements) == 1
         assert statements[0].startswith("INSERT INTO splits")
 
+    run(register, Settings(data_dir=tmp_path))
     run(work, Settings(data_dir=tmp_path))
 
 
@@ -165,9 +184,13 @@ def test_model_deleted_elsewhere_leaves_the_cache_when_it_is_noticed(tmp_path: P
 def test_model_deleted_while_it_is_loaded_is_not_kept(tmp_path: Path) -> None:
     """A model deleted between the reading of its DAG and its way into the cache does not stay in
     the cache."""
+    ids = []
+
+    async def register(client: httpx.AsyncClient, _services: Services) -> None:
+        ids.append(await upload(client, DEMO_BYTES))
 
     async def work(client: httpx.AsyncClient, services: Services) -> None:
-        model_id = await upload(client, DEMO_BYTES)
+        (model_id,) = ids
 
         def remove(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
             if "FROM prepared_models" in statement:
@@ -182,16 +205,21 @@ def test_model_deleted_while_it_is_loaded_is_not_kept(tmp_path: Path) -> None:
         response = await client.post("/split", json=scenario(model_id, store=False))
         assert response.status_code == 404
 
+    run(register, Settings(data_dir=tmp_path))
     run(work, Settings(data_dir=tmp_path))
 
 
 @pytest.mark.parametrize("name", ["light_densenet121", "gpt2", "vit_b16"])
 def test_counted_bytes_are_the_real_ones(name: str) -> None:
     """What the cache counts for a model is what Python and numpy allocate for it, within 30 %."""
-    packed = pack_dag(ingested(name).dag)
+    dag = ingested(name).dag
+    packed = pack_dag(dag)
+    table = pack_table(build_table(dag, Family.SLOWER_DEVICE))
 
     def prepare() -> PreparedModel:
-        model = PreparedModel("some-id", unpack_dag(packed))
+        model = PreparedModel.of(
+            "some-id", unpack_dag(packed), {Family.SLOWER_DEVICE: unpack_table(table)}
+        )
         assert model.network
         assert model.device_only
         assert model.server_only

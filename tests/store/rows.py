@@ -44,7 +44,7 @@ def add_model(database: Database, row: ModelRow | None = None) -> ModelRow:
 
 def add_split(database: Database, row: SplitRow) -> SplitRow:
     with database.writing() as connection:
-        split_store.add(connection, row)
+        split_store.add_all(connection, [row])
     return row
 
 

@@ -7,16 +7,20 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import Engine, event, func, select, text
 from sqlalchemy.exc import IntegrityError
 
+from app.core.splitting.cut_table import Family, build_table
 from app.errors import BadCursorError
+from app.store import cut_tables as table_store
 from app.store import models as model_store
 from app.store import splits as split_store
 from app.store.database import Database, ReadConnection
 from app.store.pages import Page
-from app.store.tables import models, prepared_models, splits
+from app.store.tables import cut_tables, models, prepared_models, splits
+from tests.fixture_models import ingested
 from tests.store.rows import DAG, MOMENT, add_model, add_split, model_row, split_row
 
 
@@ -75,15 +79,21 @@ def test_moments_are_kept_in_utc(database: Database, hours: float) -> None:
 
 
 def test_removing_a_model_removes_what_hangs_on_it(database: Database) -> None:
-    """With a model go its DAG and its results, and nothing of another's."""
+    """With a model go its DAG, its cut tables and its results, and nothing of another's."""
     doomed, kept = add_model(database), add_model(database)
+    for row in (doomed, kept):
+        for family in (Family.SLOWER_DEVICE, Family.HULL_TRAINING):
+            with database.writing() as connection:
+                table_store.put(connection, row.id, family, build_table(DAG, family))
     for row in (doomed, doomed, kept):
         add_split(database, split_row(row.id))
     with database.writing() as connection:
         assert model_store.remove(connection, doomed.id)
         assert not model_store.remove(connection, doomed.id)
-    assert [count(database, table) for table in (models, prepared_models, splits)] == [1, 1, 1]
+    tables = (models, prepared_models, cut_tables, splits)
+    assert [count(database, table) for table in tables] == [1, 1, 2, 1]
     with database.reading() as connection:
+        assert table_store.all_of(connection, doomed.id) == {}
         page = split_store.page(connection, 10, None, None)
     assert [row["model_id"] for row in page.items] == [kept.id]
 
@@ -97,6 +107,28 @@ def test_result_without_its_model_is_refused(database: Database) -> None:
     with pytest.raises(IntegrityError):
         add_model(database, row)
     assert [count(database, table) for table in (models, prepared_models, splits)] == [1, 1, 0]
+
+
+def test_cut_table_reads_back(database: Database) -> None:
+    """A stored table reads back as it was, by its family; putting it again replaces it; one of a
+    model that is not there is refused."""
+    dag = ingested("light_squeezenet").dag
+    row = add_model(database)
+    made = {family: build_table(dag, family) for family in Family}
+    for family in (*Family, *Family):
+        with database.writing() as connection:
+            table_store.put(connection, row.id, family, made[family])
+    with database.reading() as connection:
+        found = table_store.all_of(connection, row.id)
+        assert table_store.all_of(connection, "0" * 32) == {}
+    assert set(found) == set(Family)
+    for family, table in found.items():
+        assert table.node_count == made[family].node_count
+        for name in ("quantities", "on_device_bits"):
+            left, right = getattr(table, name), getattr(made[family], name)
+            np.testing.assert_array_equal(left, right, strict=True)
+    with pytest.raises(IntegrityError), database.writing() as connection:
+        table_store.put(connection, "0" * 32, Family.SLOWER_DEVICE, made[Family.SLOWER_DEVICE])
 
 
 def test_failed_block_leaves_nothing(database: Database) -> None:
@@ -191,12 +223,13 @@ def test_pages_walk_an_index(database: Database) -> None:
 
 
 def test_single_rows_are_found_by_key(database: Database) -> None:
-    """A model, its DAG and a result are each found by their key, without a scan."""
+    """A model, its DAG, its cut tables and a result are each found by their key, without a scan."""
     row = add_split(database, split_row(add_model(database).id))
     with database.reading() as connection:
         for read in (
             lambda: model_store.get(connection, row.model_id),
             lambda: model_store.get_dag(connection, row.model_id),
+            lambda: table_store.all_of(connection, row.model_id),
             lambda: split_store.get(connection, row.id),
         ):
             steps = plans(connection, read)

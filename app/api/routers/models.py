@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import APIRouter, Depends, File, Form, Header, Path, Response, UploadFile
 from fastapi.responses import JSONResponse
+from starlette.background import BackgroundTask
 
 from app.api.dependencies import (
     CutsQueryDep,
@@ -100,7 +101,14 @@ async def upload_model(
     )
     status = 201 if registration.is_new else 200
     headers = {"Location": f"/models/{registration.model.id}"}
-    return JSONResponse(_summary(registration.model), status, headers)
+    # The answer need not wait for the tables that only some requests read.
+    more_tables = BackgroundTask(services.prepared.build_hulls, registration.model.id)
+    return JSONResponse(
+        _summary(registration.model),
+        status,
+        headers,
+        background=more_tables if registration.is_new else None,
+    )
 
 
 @router.get(
