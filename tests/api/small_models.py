@@ -79,13 +79,14 @@ def random_model(seed: int) -> bytes:
 
 
 def wide(branches: int) -> bytes:
-    """Parallel branches of unlike costs, all summed: each subset of them is a cut of its own."""
+    """Parallel branches of unlike costs, each with an input of its own, joined at the end: each
+    subset of them is a cut of its own."""
     widths = [7 + 13 * i + i * i for i in range(branches)]
     nodes = [
         node
         for i, width in enumerate(widths)
         for node in (
-            helper.make_node("MatMul", ["x", f"w{i}"], [f"wide{i}"], name=f"first{i}"),
+            helper.make_node("MatMul", [f"x{i}", f"w{i}"], [f"wide{i}"], name=f"first{i}"),
             helper.make_node("MatMul", [f"wide{i}", f"v{i}"], [f"out{i}"], name=f"second{i}"),
         )
     ]
@@ -94,7 +95,8 @@ def wide(branches: int) -> bytes:
     thin = [2 + (5 * i) % 17 for i in range(branches)]
     parameters: dict[str, tuple[int, ...]] = {f"w{i}": (64, n) for i, n in enumerate(widths)}
     parameters |= {f"v{i}": (n, thin[i]) for i, n in enumerate(widths)}
-    return _model(nodes, parameters, {"x": (4, 64)}, {"y": (4, sum(thin))})
+    inputs: dict[str, tuple[int, ...]] = {f"x{i}": (4, 64) for i in range(branches)}
+    return _model(nodes, parameters, inputs, {"y": (4, sum(thin))})
 
 
 def _model(

@@ -15,6 +15,7 @@ Json = dict[str, Any]
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 UNIT_SUFFIXES = ("_s", "_bytes", "_flops", "_flops_per_s", "_bits_per_s")
 UNITS = re.compile(
+    r"watts|"
     r"seconds|[Bb]ytes|[Bb]its|FLOPs|[Ss]amples|[Hh]ow many|Ids?\b|[Ii]d of|Extents|[Vv]ersion|"
     r"HTTP status|batches per round|integer|[Rr]ounds|Place (in|of)|Position in|share a kind"
 )
