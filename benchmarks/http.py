@@ -86,6 +86,8 @@ def run(console: Console) -> None:
         for column in ("model", "method", "split", "empty endpoint", "split / empty"):
             table.add_column(column, justify="right" if column != "model" else "left")
         ids = {name: _upload(port, name) for name in MODELS}
+        for model_id in ids.values():
+            _warm(port, model_id)
         for name, model_id in ids.items():
             for method in ("auto", "general"):
                 table.add_row(name, method, *_split_row(port, model_id, method))
@@ -143,6 +145,15 @@ def _upload(port: int, name: str) -> str:
         answer = httpx.post(f"http://127.0.0.1:{port}/models", files={"file": file}, timeout=60)
     answer.raise_for_status()
     return str(answer.json()["id"])
+
+
+def _warm(port: int, model_id: str) -> None:
+    """Have all tables built that a split may read; after an upload that goes on for a while."""
+    connection = Connection(port)
+    for mode in ("training", "inference"):
+        faster = {**scenario(), "device": {"flops_per_s": 1e14}, "mode": mode, "store": False}
+        connection.exchange(request_bytes("/split", {"model_id": model_id, **faster}))
+    connection.close()
 
 
 @contextmanager

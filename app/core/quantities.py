@@ -33,16 +33,13 @@ class Quantities:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cut:
-    """A division of the nodes: ``on_device`` (n,) bool, closed; indices of the crossing tensors."""
+    """A division of the nodes: ``on_device`` (n,) bool, closed, with ``device_nodes`` members;
+    ``cut_tensors``: indices of the crossing tensors."""
 
     on_device: Mask
+    device_nodes: int
     cut_tensors: NDArray[np.intp]
     quantities: Quantities
-
-    @property
-    def device_nodes(self) -> int:
-        """How many nodes run on the device."""
-        return int(self.on_device.sum())
 
     @property
     def server_nodes(self) -> int:
@@ -90,7 +87,7 @@ def cut_of(dag: CostedDag, on_device: Mask, mode: Mode, work: NodeWork | None = 
         ),
         crossing_tensors=int(crossing.sum()),
     )
-    return Cut(on_device, np.flatnonzero(crossing), quantities)
+    return Cut(on_device, int(on_device.sum()), np.flatnonzero(crossing), quantities)
 
 
 def delay_of(cut: Cut, prices: Prices) -> Delay:

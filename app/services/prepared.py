@@ -51,10 +51,9 @@ class PreparedModel:
     _constrained: LRUCache[Constraints, Constrained] = field(
         default_factory=lambda: LRUCache(MOST_CONSTRAINED)
     )
-    _cuts: LRUCache[tuple[bytes, Mode], Cut] = field(default_factory=lambda: LRUCache(MOST_CUTS))
-    _facts: LRUCache[tuple[bytes, Mode], dict[str, Any]] = field(
-        default_factory=lambda: LRUCache(MOST_CUTS)
-    )
+    # Plain dictionaries, as single steps on these need no lock; emptied when they are full.
+    _cuts: dict[tuple[bytes, Mode], Cut] = field(default_factory=dict)
+    _facts: dict[tuple[bytes, Mode], dict[str, Any]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -81,22 +80,24 @@ class PreparedModel:
     def cut_at(self, table: CutTable, row: int, mode: Mode) -> Cut:
         """The cut of a row, evaluated by the reference."""
         key = (table.on_device_bits[row].tobytes(), mode)
-        with self._lock:
-            cut = self._cuts.get(key)
+        cut = self._cuts.get(key)
         if cut is None:
             cut = cut_of(self.dag, table.on_device(row), mode)
-            with self._lock:
-                self._cuts[key] = cut
+            if len(self._cuts) >= MOST_CUTS:
+                self._cuts.clear()
+            self._cuts[key] = cut
         return cut
 
     def remember(
         self, key: tuple[bytes, Mode], make: Callable[[], dict[str, Any]]
     ) -> dict[str, Any]:
         """What was made for a key before, or is made now. Not to be changed."""
-        with self._lock:
-            facts = self._facts.get(key)
-            if facts is None:
-                facts = self._facts[key] = make()
+        facts = self._facts.get(key)
+        if facts is None:
+            facts = make()
+            if len(self._facts) >= MOST_CUTS:
+                self._facts.clear()
+            self._facts[key] = facts
         return facts
 
     @cached_property

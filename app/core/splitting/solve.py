@@ -145,12 +145,21 @@ def valid_ranges(
         float(link.downlink_bits_per_s),
     )
     here = stays_best(pricing, chosen, _allowed(pricing, rivals))
+    spans = [[interval] for interval in here]
+    if scenario.objective is Objective.DELAY:
+        # The factor on each price at which a FLOP takes equally long on both sides.
+        turns = {DEVICE_RATE: rates[0] / rates[1], SERVER_RATE: rates[1] / rates[0]}
+        # A dearer device is the slower one, a dearer server makes the device the faster one.
+        above = {rate: pricing.device_is_faster != (rate == DEVICE_RATE) for rate in turns}
+        goes_on = [rate for rate in turns if _reaches(here[rate], turns[rate], above[rate])]
+        if goes_on:
+            there = tables.get(family_for(scenario, not pricing.device_is_faster))
+            beyond = stays_best(pricing, chosen, _allowed(pricing, there.quantities))
+            for rate in goes_on:
+                spans[rate] = _across(here[rate], beyond[rate], turns[rate], above[rate])
     ranges = {}
     for rate, name in enumerate(RATES):
-        spans = [here[rate]]
-        if scenario.objective is Objective.DELAY and rate in (DEVICE_RATE, SERVER_RATE):
-            spans = _spans_across_the_turn(tables, scenario, pricing, chosen, rate, here[rate])
-        low, high = rate_range(spans)
+        low, high = rate_range(spans[rate])
         ranges[name] = (
             None if low is None else low * rates[rate],
             None if high is None else high * rates[rate],
@@ -158,25 +167,14 @@ def valid_ranges(
     return ranges
 
 
-def _spans_across_the_turn(
-    tables: CutTables,
-    scenario: Scenario,
-    pricing: Pricing,
-    chosen: Costs,
-    rate: int,
-    here: Interval,
-) -> list[Interval]:
-    """The span of the table at hand as far as it serves, and the other table's beyond."""
-    # The factor on this price at which a FLOP takes equally long on both sides. A dearer device is
-    # the slower one, a dearer server makes the device the faster one.
-    device, server = float(scenario.device_flops_per_s), float(scenario.server_flops_per_s)
-    turn = device / server if rate == DEVICE_RATE else server / device
-    serves_above = pricing.device_is_faster != (rate == DEVICE_RATE)
-    if (serves_above and here.low > turn) or (not serves_above and here.high < turn):
-        return [here]
-    there = tables.get(family_for(scenario, not pricing.device_is_faster))
-    beyond = stays_best(pricing, chosen, _allowed(pricing, there.quantities))[rate]
-    if serves_above:
+def _reaches(here: Interval, turn: float, above: bool) -> bool:
+    """Whether a cut stays best up to the turn, above which (or below) the table at hand serves."""
+    return here.low <= turn if above else turn <= here.high
+
+
+def _across(here: Interval, beyond: Interval, turn: float, above: bool) -> list[Interval]:
+    """The span of the table at hand up to the turn, and that of the other table from there on."""
+    if above:
         high = turn if beyond.high >= turn * (1 - TIE) else beyond.high
         return [Interval(turn, here.high), Interval(beyond.low, high)]
     low = turn if beyond.low <= turn * (1 + TIE) else beyond.low
