@@ -11,6 +11,9 @@ from app.demo import run_demo
 from app.settings import Settings
 from app.store.database import Database
 
+SHUTDOWN_S = 5
+"""How long requests that are under way may take when the service is told to end."""
+
 main = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -35,6 +38,7 @@ def serve(
         log_level=settings.log_level,
         access_log=False,
         server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_S,
     )
 
 

@@ -7,9 +7,12 @@ KerfError (app.core.errors)
 │   ├── InvalidModelError             an ONNX model that breaks the rules of ONNX
 │   ├── UnboundDimensionError         a symbolic dimension without a value
 │   ├── BadBindingError               a value for a dimension that cannot be
-│   └── UnknownShapeError             tensors whose size cannot be told
+│   ├── UnknownShapeError             tensors whose size cannot be told, and nothing to cut
+│   ├── LimitExceededError            a model beyond a limit of this service
+│   └── ReaderFailedError             the process that read the model died of it
 ├── NotFoundError                     an id that names nothing here
 ├── BadCursorError                    a page cursor that Kerf did not make
+├── DiskFullError                     no room for an upload
 └── NotReadyError                     the service cannot answer now
 """
 
@@ -18,12 +21,15 @@ from app.core.errors import KerfError
 __all__ = [
     "BadBindingError",
     "BadCursorError",
+    "DiskFullError",
     "IngestError",
     "InvalidModelError",
     "KerfError",
+    "LimitExceededError",
     "NotFoundError",
     "NotOnnxError",
     "NotReadyError",
+    "ReaderFailedError",
     "UnboundDimensionError",
     "UnknownShapeError",
 ]
@@ -50,7 +56,15 @@ class BadBindingError(IngestError):
 
 
 class UnknownShapeError(IngestError):
-    """Tensors whose size cannot be told."""
+    """Tensors whose size cannot be told, so many that nothing could be cut."""
+
+
+class LimitExceededError(IngestError):
+    """A model that is larger, deeper or slower to read than this service allows."""
+
+
+class ReaderFailedError(IngestError):
+    """The process that read a model died of it."""
 
 
 class NotFoundError(KerfError):
@@ -59,6 +73,10 @@ class NotFoundError(KerfError):
 
 class BadCursorError(KerfError):
     """A page cursor that Kerf did not make."""
+
+
+class DiskFullError(KerfError):
+    """There is no room for an upload."""
 
 
 class NotReadyError(KerfError):

@@ -20,7 +20,8 @@ from app.settings import Settings
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """An application over the database that the settings name. Connects when it starts."""
-    services = Services(settings or Settings())
+    settings = settings or Settings()
+    services = Services(settings)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -43,7 +44,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install_openapi(app)
     for router in (splits.router, models.router, operations.router):
         app.include_router(router)
-    app.add_middleware(BodyLimitMiddleware)
+    app.add_middleware(BodyLimitMiddleware, most_upload_bytes=settings.upload_bytes)
     app.add_middleware(RequestIdMiddleware)
     return app
 

@@ -14,7 +14,8 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(
         default=Path("data"),
-        description="Directory of the embedded SQLite database; made when missing.",
+        description="Directory of the embedded SQLite database and of files that are being "
+        "uploaded; made when missing.",
     )
     database_url: str | None = Field(
         default=None,
@@ -24,6 +25,49 @@ class Settings(BaseSettings):
         default=256 * 2**20,
         gt=0,
         description="Bytes of prepared models that one process holds in memory at most.",
+    )
+    upload_bytes: int = Field(
+        default=2**31,
+        gt=0,
+        description="Bytes of an uploaded file at most; while it arrives it is on the disk of the "
+        "data directory, in `uploads`.",
+    )
+    graph_bytes: int = Field(
+        default=64 * 2**20,
+        gt=0,
+        description="Bytes of a model at most, the data of its weights left out.",
+    )
+    model_nodes: int = Field(
+        default=100_000,
+        gt=0,
+        description="Nodes of a model at most, functions inlined.",
+    )
+    nesting: int = Field(
+        default=16,
+        ge=0,
+        description="How deep a model may nest graphs in graphs (an If in a Loop and so on).",
+    )
+    name_bytes: int = Field(
+        default=4096, gt=0, description="Bytes of each name in a model at most."
+    )
+    ingest_memory_bytes: int = Field(
+        default=2**30,
+        gt=0,
+        description="Bytes of memory that a process may take which reads a model, the interpreter "
+        "and its libraries included.",
+    )
+    ingest_seconds: float = Field(
+        default=60,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds that reading a model may take; a quarter of it is for its first cut "
+        "table, without which it is accepted all the same.",
+    )
+    ingest_workers: int = Field(
+        default=2,
+        ge=1,
+        description="Models that one process of the service has read at a time, each by a process "
+        "of its own; other uploads wait.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Level of the log: debug, info, warning or error."

@@ -4,9 +4,14 @@ import sys
 
 from rich.console import Console
 
-from benchmarks import http, solvers, tables
+from benchmarks import http, solvers, tables, uploads
 
-SECTIONS = {"solvers": solvers.run, "tables": tables.run, "http": http.run}
+SECTIONS = {
+    "solvers": solvers.run,
+    "tables": tables.run,
+    "http": http.run,
+    "uploads": uploads.run,
+}
 
 
 def main(names: list[str]) -> None:

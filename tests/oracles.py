@@ -15,8 +15,9 @@ from app.core.dag import CostedDag
 from app.core.scenario import Mode, Scenario
 
 
-def closed_sets(dag: CostedDag) -> Iterator[frozenset[int]]:
-    """Every set of nodes that holds all predecessors of its members (for small DAGs)."""
+def all_cuts(dag: CostedDag) -> Iterator[frozenset[int]]:
+    """Every cut of a small DAG, as its device nodes: they hold all predecessors of its members, and
+    no tensor that crosses is uncuttable."""
     needs: list[set[int]] = [set() for _ in range(dag.node_count)]
     for tensor, users in enumerate(dag.tensor_consumers.to_lists()):
         for user in users:
@@ -24,7 +25,9 @@ def closed_sets(dag: CostedDag) -> Iterator[frozenset[int]]:
                 needs[user].add(int(dag.tensor_producers[tensor]))
     for bits in product((False, True), repeat=dag.node_count):
         chosen = frozenset(i for i, bit in enumerate(bits) if bit)
-        if all(needs[i] <= chosen for i in chosen):
+        if all(needs[i] <= chosen for i in chosen) and all(
+            dag.tensor_is_cuttable[t] for t in crossing_tensors(dag, chosen)
+        ):
             yield chosen
 
 
@@ -144,6 +147,7 @@ def flow_graph(
     up_price, down_price = round(n * b * up / unit), round(n * b * down / unit)
     parameter_price = round((up + down) / unit)
     graph: nx.DiGraph[object] = nx.DiGraph()
+    graph.add_nodes_from(("device", "server"))
 
     def forever(tail: object, head: object) -> None:
         if graph.has_edge(tail, head):
@@ -159,7 +163,8 @@ def flow_graph(
         price = up_price
         if training and maker >= 0 and dag.tensor_is_floating[t]:
             price += down_price
-        if users and maker < 0 and keep_inputs:
+        never_crosses = not dag.tensor_is_cuttable[t] or (maker < 0 and keep_inputs)
+        if users and never_crosses:
             forever(tail, ("tensor", t))
         elif users:
             graph.add_edge(tail, ("tensor", t), capacity=price * sizes[t])

@@ -16,6 +16,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from app.demo.demo import DEMO_MODEL, free_port, wait_until_ready
+from tests.processes import tree
 
 PROBLEM = "application/problem+json"
 DEMO_BYTES = DEMO_MODEL.read_bytes()
@@ -26,6 +27,8 @@ class Server:
     """A ``kerf serve`` process over a data directory; may be stopped, killed and started again."""
 
     data_dir: Path
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """Of the service, by the names of their variables without ``KERF_``, in any case."""
     url: str = ""
     _process: "subprocess.Popen[bytes] | None" = None
     _clients: list[httpx.Client] = field(default_factory=list)
@@ -35,9 +38,13 @@ class Server:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "app", "serve", "--port", str(port), *arguments]
+        variables = {f"KERF_{name}".upper(): str(value) for name, value in self.settings.items()}
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                command, env=environment(self.data_dir), stdout=log, stderr=log
+                command,
+                env={**environment(self.data_dir), **variables},
+                stdout=log,
+                stderr=log,
             )
         wait_until_ready(self.url, self._process)
 
@@ -59,6 +66,21 @@ class Server:
         return client
 
     @property
+    def pid(self) -> int:
+        """The id of the process, which must be running."""
+        assert self._process is not None
+        return self._process.pid
+
+    def processes(self) -> list[int]:
+        """The ids of the process and of all that descend from it: a zygote, and workers."""
+        return tree(self.pid)
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self.url.rpartition(":")[2])
+
+    @property
     def log_path(self) -> Path:
         return self.data_dir / "log.txt"
 
@@ -70,9 +92,9 @@ def environment(data_dir: Path) -> dict[str, str]:
 
 
 @contextmanager
-def serving(data_dir: Path) -> Iterator[Server]:
+def serving(data_dir: Path, **settings: object) -> Iterator[Server]:
     """A running server; the block fails if the server logged an unexpected error."""
-    server = Server(data_dir)
+    server = Server(data_dir, settings)
     server.start()
     try:
         yield server

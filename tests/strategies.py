@@ -1,5 +1,7 @@
 """Hypothesis strategies for DAGs and scenarios, shared by the tests."""
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from app.core.dag import NO_PRODUCER, CostedDag, Node, Parameter, Tensor
@@ -14,16 +16,17 @@ def sizes(largest: int = 1000) -> st.SearchStrategy[int]:
 
 
 @st.composite
-def dags(draw: st.DrawFn, max_nodes: int = MAX_NODES) -> CostedDag:
+def dags(draw: st.DrawFn, max_nodes: int = MAX_NODES, min_nodes: int = 1) -> CostedDag:
     """Random DAGs: several outputs per node, shared tensors and parameters, several inputs and
-    outputs, integer tensors, nodes that read no other node."""
-    count = draw(st.integers(1, max_nodes))
+    outputs, inputs that are outputs, integer tensors, nodes that read no other node, and in about
+    half of the DAGs a few uncuttable tensors."""
+    count = draw(st.integers(min_nodes, max_nodes))
     nodes = [Node(f"n{i}", "Op", draw(sizes())) for i in range(count)]
     tensors: list[Tensor] = []
 
     def add(name: str, producer: int, later: list[int]) -> None:
         users = tuple(sorted(draw(st.sets(st.sampled_from(later), max_size=4)))) if later else ()
-        is_output = draw(st.booleans()) if producer >= 0 else False
+        is_output = draw(st.booleans())
         if users or is_output or producer < 0:
             tensors.append(
                 Tensor(
@@ -31,20 +34,31 @@ def dags(draw: st.DrawFn, max_nodes: int = MAX_NODES) -> CostedDag:
                 )
             )
 
-    for i in range(draw(st.integers(1, 3))):
+    for i in range(draw(st.integers(1 if count else 0, 3))):
         add(f"input{i}", NO_PRODUCER, list(range(count)))
     for i in range(count):
         for j in range(draw(st.integers(1, 2))):
             add(f"t{i}.{j}", i, list(range(i + 1, count)))
+    if draw(st.booleans()) and tensors:
+        for t in draw(st.sets(st.integers(0, len(tensors) - 1), max_size=3)):
+            shape = draw(st.sampled_from([None, ()]))
+            tensors[t] = replace(tensors[t], nbytes=0, shape=shape, is_cuttable=False)
     parameters = [
         Parameter(
             f"w{i}",
             draw(sizes()),
             tuple(sorted(draw(st.sets(st.integers(0, count - 1), min_size=1, max_size=3)))),
         )
-        for i in range(draw(st.integers(0, 4)))
+        for i in range(draw(st.integers(0, 4 if count else 0)))
     ]
     return CostedDag.build(nodes, tensors, parameters, model_batch=draw(st.integers(1, 4)))
+
+
+def pins(dag: CostedDag, max_size: int) -> st.SearchStrategy[tuple[str, ...]]:
+    """Names of some nodes of a DAG, in order."""
+    if dag.node_count == 0:
+        return st.just(())
+    return st.sets(st.sampled_from(dag.node_names), max_size=max_size).map(sorted).map(tuple)
 
 
 def rates(low: float = 1e-2, high: float = 1e6) -> st.SearchStrategy[float]:

@@ -1,7 +1,5 @@
 """What routes are given: the services of the application, and validated queries."""
 
-from collections import Counter
-from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, HTTPException, Query, Request
@@ -150,38 +148,6 @@ def query_parameters(model: type[_Query]) -> list[dict[str, Any]]:
         }
         for name, field in schema["properties"].items()
     ]
-
-
-def only_form_fields(*texts: str, files: tuple[str, ...]) -> Callable[..., Any]:
-    """A dependency that refuses a form with other fields than these, or with one of them twice."""
-    known = {*texts, *files}
-
-    async def check(request: Request) -> None:
-        content_type = request.headers.get("content-type", "")
-        if content_type.partition(";")[0].strip().lower() not in ("", "multipart/form-data"):
-            raise HTTPException(
-                415, "this call takes multipart/form-data (curl: -F file=@model.onnx)"
-            )
-        fields = (await request.form()).multi_items()
-        errors = [_at_fault(name, "extra_forbidden") for name, _ in fields if name not in known]
-        errors += [
-            _at_fault(name, "given", f"given {count} times; give it once")
-            for name, count in Counter(name for name, _ in fields).items()
-            if count > 1
-        ]
-        errors += [
-            _at_fault(name, "text", "text; send it as a file part, with a file name")
-            for name, value in fields
-            if name in files and isinstance(value, str)
-        ]
-        if errors:
-            raise RequestValidationError(errors)
-
-    return check
-
-
-def _at_fault(name: str, kind: str, message: str = "") -> dict[str, Any]:
-    return {"type": kind, "loc": ("body", name), "msg": message}
 
 
 NoQueryDep = Annotated[NoQuery, Query()]

@@ -10,6 +10,7 @@ from app.api.examples import BATCH_ANSWER, BATCH_REQUEST, MODEL, SPLIT_ANSWER, S
 from app.api.problems import Problem
 from app.api.request_id import HEADER
 from app.api.schemas import BatchIn, SplitIn
+from app.api.uploads import UploadIn
 
 DESCRIPTION = """
 Splitting-as-a-service. Upload an ONNX model once (`POST /models`); then post the device's current
@@ -35,8 +36,8 @@ _TAGS = [
     {"name": "splits", "description": "Find the best cut for a scenario; read results again."},
     {"name": "operations", "description": "For whoever runs the service."},
 ]
-READ_BY_HAND: tuple[type[BaseModel], ...] = (SplitIn, BatchIn)
-"""Bodies that ``parse_body`` reads, so that FastAPI does not know of them."""
+READ_BY_HAND: tuple[type[BaseModel], ...] = (SplitIn, BatchIn, UploadIn)
+"""Bodies that Kerf reads by itself, so that FastAPI does not know of them."""
 _EXAMPLES = {
     "SplitIn": SPLIT_REQUEST,
     "SplitOut": SPLIT_ANSWER,
@@ -68,7 +69,7 @@ def _build(app: FastAPI) -> dict[str, Any]:
     components["Problem"] = problem
     for model in READ_BY_HAND:
         body = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        components.update(body.pop("$defs"))
+        components.update(body.pop("$defs", {}))
         components[model.__name__] = body
     # FastAPI's own form of validation errors is never answered.
     for name in ("HTTPValidationError", "ValidationError"):

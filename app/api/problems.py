@@ -29,8 +29,11 @@ STATUS_AND_TITLE: dict[type[KerfError], tuple[int, str, str]] = {
     errors.UnboundDimensionError: (422, "unbound-dimension", "A dimension has no value"),
     errors.BadBindingError: (422, "bad-binding", "A dimension cannot have this value"),
     errors.UnknownShapeError: (422, "unknown-shape", "The size of a tensor cannot be told"),
+    errors.LimitExceededError: (422, "limit-exceeded", "The model exceeds a limit of the service"),
+    errors.ReaderFailedError: (422, "reader-failed", "Reading the model failed"),
     errors.NotFoundError: (404, "not-found", "Not found"),
     errors.BadCursorError: (422, "bad-cursor", "Not a cursor of Kerf's"),
+    errors.DiskFullError: (507, "disk-full", "No room for the upload"),
     errors.NotReadyError: (503, "not-ready", "The service cannot answer now"),
 }
 """Status, type and title of each domain error; a subclass without a row takes its base's."""
@@ -93,6 +96,7 @@ _DESCRIPTIONS = {
     415: "The body is not of the media type that this call takes.",
     422: "The request is not right; `detail` says what would be.",
     503: "The service cannot answer now.",
+    507: "There is no room for the upload.",
 }
 
 
@@ -131,6 +135,13 @@ _EXAMPLES = {
         "not-ready",
         "The service cannot answer now",
         "the database does not answer (OperationalError)",
+    ),
+    507: _example(
+        507,
+        "disk-full",
+        "No room for the upload",
+        "there is no room for this upload on the service's disk; try again later, or have its "
+        "operator make room",
     ),
 }
 

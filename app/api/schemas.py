@@ -89,13 +89,15 @@ class ConstraintsIn(_Request):
     pin_device: list[NodeName] = Field(
         default_factory=list,
         max_length=10_000,
-        description="Names of nodes that must run on the device, with all that they depend on.",
+        description="Names of nodes that must run on the device, with all that they depend on and "
+        "all that an uncuttable tensor ties to these.",
         examples=[["node_Conv_810"]],
     )
     pin_server: list[NodeName] = Field(
         default_factory=list,
         max_length=10_000,
-        description="Names of nodes that must run on the server, with all that depends on them.",
+        description="Names of nodes that must run on the server, with all that depends on them and "
+        "all that an uncuttable tensor ties to these.",
         examples=[[]],
     )
     keep_inputs_on_device: bool = Field(
@@ -246,10 +248,25 @@ class TensorOut(BaseModel):
     """A tensor."""
 
     name: str = Field(description="Name in the model.", examples=["pixel_values"])
+    shape: list[int] | None = Field(
+        description="Extents for the bound batch; null where they are known only when the model "
+        "runs.",
+        examples=[[1, 3, 224, 224]],
+    )
+    dtype: str = Field(description="Element type.", examples=["float32"])
+    bytes: int = Field(
+        description="Size in bytes for the bound batch; 0 where it is known only when the model "
+        "runs.",
+        examples=[602112],
+    )
+
+
+class CutTensorOut(TensorOut):
+    """A tensor that crosses; its size is always known."""
+
     shape: list[int] = Field(
         description="Extents for the bound batch.", examples=[[1, 3, 224, 224]]
     )
-    dtype: str = Field(description="Element type.", examples=["float32"])
     bytes: int = Field(description="Size in bytes for the bound batch.", examples=[602112])
 
 
@@ -308,14 +325,15 @@ class QuantitiesOut(BaseModel):
         description="Bytes of those that return a gradient in training.", examples=[5120]
     )
     result_bytes: int = Field(
-        description="Bytes of graph outputs made on the server.", examples=[4000]
+        description="Bytes of graph outputs made on the server; uncuttable ones count as 0.",
+        examples=[4000],
     )
     device_parameter_bytes: int = Field(
         description="Bytes of the distinct parameters that device nodes use.", examples=[8827288]
     )
     device_activation_bytes: int = Field(
         description="Training: bytes of the activations kept for the backward pass. Inference: "
-        "peak bytes of live activations.",
+        "peak bytes of live activations. Uncuttable tensors count as 0.",
         examples=[52608384],
     )
     crossing_tensors: int = Field(description="How many tensors cross.", examples=[1])
@@ -326,7 +344,7 @@ class CutOut(BaseModel):
 
     device_nodes: int = Field(description="How many nodes run on the device.", examples=[98])
     server_nodes: int = Field(description="How many nodes run on the server.", examples=[2])
-    cut_tensors: list[TensorOut] = Field(description="The tensors that cross (smashed data).")
+    cut_tensors: list[CutTensorOut] = Field(description="The tensors that cross (smashed data).")
     quantities: QuantitiesOut = Field(description="What the cut uses.")
 
 
@@ -358,8 +376,10 @@ class BaselinesOut(BaseModel):
     device_only_s: float = Field(
         description="Everything on the device, in seconds.", examples=[7.135]
     )
-    server_only_s: float = Field(
-        description="Everything on the server, in seconds.", examples=[77.19]
+    server_only_s: float | None = Field(
+        description="Everything on the server, in seconds; null where that is no cut of the model, "
+        "as an uncuttable graph input keeps some of it on the device.",
+        examples=[77.19],
     )
 
 
@@ -566,6 +586,11 @@ class GraphTensorOut(TensorOut):
     )
     consumers: list[int] = Field(description="Ids of the nodes that use it.", examples=[[0]])
     is_output: bool = Field(description="Whether it is a graph output.", examples=[False])
+    uncuttable: bool = Field(
+        description="Whether it never crosses, as its size is known only when the model runs: its "
+        "producer and its consumers are on one side in every cut (the device, for a graph input).",
+        examples=[False],
+    )
 
 
 class GraphParameterOut(BaseModel):

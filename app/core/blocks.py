@@ -5,8 +5,8 @@ is used later, (2) every node up to v is used by another one, and (3) every late
 tensor. Then every later node depends on that tensor, since whatever it uses traces back across the
 place, and every node up to v is an ancestor of the tensor's producer, since following uses from it
 must cross the place. So a cut that puts any later node on the device has everything before on the
-device: each cut lies in one block. The same reasoning shows that the places do not depend on which
-topological order is used.
+device: each cut lies in one block. (Where the tensor is uncuttable, none lies at the place itself.)
+The same reasoning shows that the places do not depend on which topological order is used.
 """
 
 from collections.abc import Sequence
@@ -40,10 +40,10 @@ def blocks_of(dag: CostedDag) -> tuple[Block, ...]:
     blocks: list[Block] = []
     start, input_tensor = 0, _only(entries.tolist())
     for last in range(dag.node_count):
-        is_final = last == dag.node_count - 1
-        made_here = results[dag.tensor_producers[results] >= start]
-        output_tensor = _only(made_here.tolist()) if is_final else connectors[last]
-        if not is_final and output_tensor is None:
+        if last == dag.node_count - 1:
+            made_here = results[dag.tensor_producers[results] >= start]
+            output_tensor = _only(made_here.tolist())
+        elif (output_tensor := connectors[last]) is None:
             continue
         blocks.append(Block(len(blocks), start, last + 1, input_tensor, output_tensor))
         start, input_tensor = last + 1, output_tensor
@@ -54,7 +54,8 @@ def kinds_of(dag: CostedDag, blocks: Sequence[Block]) -> list[int]:
     """For each block, its kind: blocks of the same structure share one, numbered as they appear.
 
     The structure of a block: its operators with their attributes and FLOPs, how they are wired,
-    the shapes and types of what they make, and the sizes of the parameters that they use.
+    the shapes (where known) and types of what they make, and the sizes of the parameters that they
+    use.
     """
     inputs, outputs = _tensors_by_node(dag)
     parameters: list[list[int]] = [[] for _ in range(dag.node_count)]
@@ -99,7 +100,11 @@ def _tensors_by_node(dag: CostedDag) -> tuple[list[list[int]], list[list[int]]]:
 
 
 def _form(dag: CostedDag, tensor: int) -> tuple[object, ...]:
-    return dag.tensor_shapes[tensor], dag.tensor_dtypes[tensor]
+    return (
+        dag.tensor_shapes[tensor],
+        dag.tensor_dtypes[tensor],
+        bool(dag.tensor_is_cuttable[tensor]),
+    )
 
 
 def block_of_node(dag: CostedDag, blocks: Sequence[Block]) -> list[int]:

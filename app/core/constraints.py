@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.core.dag import NO_PRODUCER, CostedDag, Mask
-from app.core.errors import ContradictoryPinsError, InfeasibleError, UnknownNodeError
+from app.core.errors import UnknownNodeError
+from app.core.refusals import contradiction, input_never_crosses, inputs_would_cross
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,10 @@ class Constraints:
 class ForcedSides:
     """(n,) masks: the nodes that lie on the device, and on the server, in every feasible cut.
 
-    Both are complete: ``device`` is closed under predecessors and ``server`` under successors, and
-    they are disjoint. So a closed set is feasible if and only if it holds all of ``device`` and
-    none of ``server``.
+    Both are complete: ``device`` holds all that its members require (``requirements.py``), and
+    what every cut has there; ``server`` holds all that requires one of its members; and they are
+    disjoint. So a cut is feasible if and only if it has all of ``device`` on the device and none of
+    ``server``; both ``device`` and all but ``server`` are such cuts.
     """
 
     device: Mask
@@ -41,21 +43,28 @@ def forced_sides(dag: CostedDag, constraints: Constraints) -> ForcedSides:
     """Resolve constraints against a DAG.
 
     A graph input does not cross exactly when all its consumers run on the device, so keeping the
-    inputs is the same as pinning their consumers.
+    inputs is the same as pinning their consumers. Without any constraints, what every cut has on
+    the device is forced all the same.
 
     Raises ``UnknownNodeError``, ``ContradictoryPinsError`` (the pins alone cannot hold) or
-    ``InfeasibleError`` (they cannot hold while raw inputs stay on the device).
+    ``InfeasibleError`` (they cannot hold while uncuttable inputs, or all raw inputs, stay on the
+    device).
     """
     pinned_device = _pins(dag, constraints.pin_device, "pin_device")
     pinned_server = _pins(dag, constraints.pin_server, "pin_server")
-    server = _descendants(dag, pinned_server)
-    device = _ancestors(dag, pinned_device)
+    requirements = dag.requirements
+    server = requirements.required_by.reached_from(pinned_server)
+    device = requirements.requires.reached_from(pinned_device)
     if bool((device & server).any()):
-        raise _contradiction(dag, pinned_device, pinned_server, server)
+        raise contradiction(dag, pinned_device, pinned_server)
+    if bool((requirements.must_run_on_device & server).any()):
+        raise input_never_crosses(dag, pinned_server)
+    device |= requirements.must_run_on_device
     if constraints.keep_inputs_on_device:
-        device |= _ancestors(dag, _readers_of_inputs(dag))
+        readers = dag.readers_of(dag.tensor_producers == NO_PRODUCER)
+        device |= requirements.requires.reached_from(readers)
         if bool((device & server).any()):
-            raise _inputs_would_cross(dag, server)
+            raise inputs_would_cross(dag, pinned_server, server)
     return ForcedSides(device, server)
 
 
@@ -72,69 +81,4 @@ def _pins(dag: CostedDag, names: Iterable[str], field: str) -> Mask:
                 loc=("constraints", field, position),
             )
         mask[index] = True
-    return mask
-
-
-def _ancestors(dag: CostedDag, mask: Mask) -> Mask:
-    """The smallest closed set that holds ``mask``: one sweep against the topological order."""
-    reached = mask.copy()
-    makers, users = dag.edges
-    for edge in np.argsort(-users, kind="stable"):
-        if reached[users[edge]]:
-            reached[makers[edge]] = True
-    return reached
-
-
-def _descendants(dag: CostedDag, mask: Mask) -> Mask:
-    """All nodes that depend on ``mask``, itself included: one sweep along the order."""
-    reached = mask.copy()
-    makers, users = dag.edges
-    for edge in range(len(makers)):
-        if reached[makers[edge]]:
-            reached[users[edge]] = True
-    return reached
-
-
-def _readers_of_inputs(dag: CostedDag) -> Mask:
-    raw = dag.tensor_producers == NO_PRODUCER
-    readers = np.zeros(dag.node_count, dtype=np.bool_)
-    readers[dag.tensor_consumers.indices[raw[dag.tensor_consumers.row_of_entry()]]] = True
-    return readers
-
-
-def _contradiction(
-    dag: CostedDag, pinned_device: Mask, pinned_server: Mask, server: Mask
-) -> ContradictoryPinsError:
-    late = int(np.flatnonzero(pinned_device & server)[0])
-    early = int(np.flatnonzero(pinned_server & _ancestors(dag, _only(dag, late)))[0])
-    if late == early:
-        detail = (
-            f"node {dag.node_names[late]!r} is pinned to the device and to the server; keep one"
-        )
-    else:
-        detail = (
-            f"node {dag.node_names[late]!r} is pinned to the device but depends on "
-            f"{dag.node_names[early]!r}, which is pinned to the server; nothing flows back from "
-            "the server to the device, so drop one of the two"
-        )
-    return ContradictoryPinsError(detail, loc=("constraints", "pin_device"))
-
-
-def _inputs_would_cross(dag: CostedDag, server: Mask) -> InfeasibleError:
-    readers = np.flatnonzero(_ancestors(dag, _readers_of_inputs(dag)) & server)
-    raw = dag.tensor_producers == NO_PRODUCER
-    exposed = raw & dag.tensor_consumers.any_per_row(server)
-    names = [dag.tensor_names[i] for i in np.flatnonzero(exposed)]
-    nbytes = int(dag.tensor_bytes[exposed].sum())
-    return InfeasibleError(
-        f"keep_inputs_on_device cannot hold: pin_server puts node {dag.node_names[readers[0]]!r} "
-        f"on the server, so the graph inputs {', '.join(map(repr, names))} ({nbytes} bytes) would "
-        "cross raw; unpin it, or let the inputs cross",
-        loc=("constraints", "keep_inputs_on_device"),
-    )
-
-
-def _only(dag: CostedDag, index: int) -> Mask:
-    mask = np.zeros(dag.node_count, dtype=np.bool_)
-    mask[index] = True
     return mask

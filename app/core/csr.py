@@ -52,6 +52,20 @@ class Csr:
         hits[self.row_of_entry()[flags[self.indices]]] = True
         return hits
 
+    def reached_from(self, flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which rows are flagged, or named by an entry of one that is reached; shape (rows,).
+
+        Entries are rows themselves here. Complexity: linear in the entries of what is reached.
+        """
+        reached = flags.copy()
+        open_rows: list[int] = np.flatnonzero(flags).tolist()
+        while open_rows:
+            entries = self.row(open_rows.pop())
+            fresh = entries[~reached[entries]]
+            reached[fresh] = True
+            open_rows += fresh.tolist()
+        return reached
+
     def inverted(self, columns: int) -> "Csr":
         """The transposed relation: row ``c`` lists the rows that hold ``c``, ascending."""
         order = np.argsort(self.indices, kind="stable")

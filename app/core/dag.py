@@ -2,8 +2,10 @@
 
 Nodes are numbered 0..n-1 in an order in which every tensor is made before it is used. A tensor is
 what nodes exchange: it has one producer (a node, or -1 for a graph input, which exists on the
-device) and any number of consumers. A parameter is data that the model carries; it is never a
-tensor. Everything is counted for the batch that the model was bound to (``model_batch``).
+device) and any number of consumers. A tensor is uncuttable where its size cannot be told before
+the model runs (the output of NonZero, strings, sequences); it never crosses. A parameter is data
+that the model carries; it is never a tensor. Everything is counted for the batch that the model
+was bound to (``model_batch``).
 """
 
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.csr import Csr, Index
+from app.core.requirements import Requirements, distinct_pairs, rows_of_pairs
 
 NO_PRODUCER = -1
 Mask = NDArray[np.bool_]
@@ -37,17 +40,20 @@ class Tensor:
     """One tensor, as the builder of a DAG states it.
 
     ``producer`` is a node's index, or ``NO_PRODUCER`` for a graph input; ``consumers`` are node
-    indices, each once. ``is_floating`` tells whether a gradient comes back for it in training.
+    indices, each once. ``is_floating`` tells whether a gradient comes back for it in training. An
+    uncuttable tensor has 0 ``nbytes``, as they are not known, and a ``shape`` only where that is
+    known (strings have one).
     """
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None
     dtype: str
     nbytes: int
     producer: int
     consumers: tuple[int, ...]
     is_floating: bool
     is_output: bool
+    is_cuttable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +70,9 @@ class CostedDag:
     """A model as flat arrays. Shapes: n nodes, m tensors, p parameters.
 
     ``node_flops`` (n,) int64, FLOPs; ``tensor_bytes`` (m,) int64; ``tensor_producers`` (m,) int32;
-    ``tensor_is_floating``, ``tensor_is_output`` (m,) bool; ``tensor_consumers`` m rows of node
-    indices; ``parameter_bytes`` (p,) int64; ``parameter_users`` p rows of node indices.
+    ``tensor_is_floating``, ``tensor_is_output``, ``tensor_is_cuttable`` (m,) bool;
+    ``tensor_consumers`` m rows of node indices; ``parameter_bytes`` (p,) int64;
+    ``parameter_users`` p rows of node indices.
     """
 
     node_names: tuple[str, ...]
@@ -73,12 +80,13 @@ class CostedDag:
     node_signatures: tuple[str, ...]
     node_flops: NDArray[np.int64]
     tensor_names: tuple[str, ...]
-    tensor_shapes: tuple[tuple[int, ...], ...]
+    tensor_shapes: tuple[tuple[int, ...] | None, ...]
     tensor_dtypes: tuple[str, ...]
     tensor_bytes: NDArray[np.int64]
     tensor_producers: Index
     tensor_is_floating: Mask
     tensor_is_output: Mask
+    tensor_is_cuttable: Mask
     tensor_consumers: Csr
     parameter_names: tuple[str, ...]
     parameter_bytes: NDArray[np.int64]
@@ -96,7 +104,7 @@ class CostedDag:
         """Pack stated nodes, tensors and parameters.
 
         Raises ``ValueError`` where the order of the nodes is not topological, an index is out of
-        range, or a node's name is used twice.
+        range, a node's name is used twice, or a tensor's size contradicts its being cuttable.
         """
         dag = cls(
             node_names=tuple(node.name for node in nodes),
@@ -110,6 +118,7 @@ class CostedDag:
             tensor_producers=np.array([tensor.producer for tensor in tensors], dtype=np.int32),
             tensor_is_floating=np.array([tensor.is_floating for tensor in tensors], dtype=np.bool_),
             tensor_is_output=np.array([tensor.is_output for tensor in tensors], dtype=np.bool_),
+            tensor_is_cuttable=np.array([tensor.is_cuttable for tensor in tensors], dtype=np.bool_),
             tensor_consumers=Csr.from_lists([tensor.consumers for tensor in tensors]),
             parameter_names=tuple(parameter.name for parameter in parameters),
             parameter_bytes=np.array([item.nbytes for item in parameters], dtype=np.int64),
@@ -136,6 +145,13 @@ class CostedDag:
         for costs in (self.node_flops, self.tensor_bytes, self.parameter_bytes):
             if len(costs) and costs.min() < 0:
                 raise ValueError("a cost is negative")
+        if bool(self.tensor_bytes[~self.tensor_is_cuttable].any()):
+            raise ValueError("an uncuttable tensor has bytes, though its size is not known")
+        for shape, is_cuttable in zip(
+            self.tensor_shapes, self.tensor_is_cuttable.tolist(), strict=True
+        ):
+            if shape is None and is_cuttable:
+                raise ValueError("a cuttable tensor has no shape, though its size is known")
 
     @property
     def node_count(self) -> int:
@@ -164,11 +180,14 @@ class CostedDag:
     @cached_property
     def edges(self) -> tuple[Index, Index]:
         """Distinct (producer, consumer) pairs of nodes, as two arrays sorted by producer."""
+        made, makers = self._uses_of_made
+        return distinct_pairs(makers[made], self.tensor_consumers.indices[made])
+
+    @cached_property
+    def _uses_of_made(self) -> tuple[Mask, Index]:
+        """For each entry of ``tensor_consumers``: whether a node made the tensor, and which."""
         makers = self.tensor_producers[self.tensor_consumers.row_of_entry()]
-        made = makers != NO_PRODUCER
-        pairs = np.stack([makers[made], self.tensor_consumers.indices[made]], axis=1)
-        pairs = np.unique(pairs.reshape(-1, 2), axis=0)
-        return pairs[:, 0].astype(np.int32), pairs[:, 1].astype(np.int32)
+        return makers != NO_PRODUCER, makers
 
     @cached_property
     def predecessors(self) -> Csr:
@@ -182,15 +201,38 @@ class CostedDag:
 
     @cached_property
     def _successor_rows(self) -> Csr:
-        makers, users = self.edges
-        offsets = np.zeros(self.node_count + 1, dtype=np.int32)
-        np.cumsum(np.bincount(makers, minlength=self.node_count), out=offsets[1:])
-        return Csr(offsets, users)
+        return rows_of_pairs(self.edges, self.node_count)
 
-    def is_closed(self, on_device: Mask) -> bool:
-        """Whether a set of nodes holds every predecessor of its members."""
-        makers, users = self.edges
-        return not bool((on_device[users] & ~on_device[makers]).any())
+    @cached_property
+    def requirements(self) -> Requirements:
+        """Which nodes run on the device only where others do."""
+        never_crosses = ~self.tensor_is_cuttable
+        made, makers = self._uses_of_made
+        tied = made & never_crosses[self.tensor_consumers.row_of_entry()]
+        raw: Mask = self.tensor_producers == NO_PRODUCER
+        return Requirements.of(
+            self.edges,
+            (makers[tied], self.tensor_consumers.indices[tied]),
+            self.readers_of(raw & never_crosses),
+        )
+
+    def readers_of(self, tensors: Mask) -> Mask:
+        """(n,) Which nodes use any of the flagged tensors; ``tensors`` (m,)."""
+        uses = tensors[self.tensor_consumers.row_of_entry()]
+        readers = np.zeros(self.node_count, dtype=np.bool_)
+        readers[self.tensor_consumers.indices[uses]] = True
+        return readers
+
+    def is_cut(self, on_device: Mask) -> bool:
+        """Whether a set of nodes is the device's side of a cut: it holds every predecessor of its
+        members, and no uncuttable tensor crosses. Everything on the device always is one."""
+        return self.requirements.are_met_by(on_device)
+
+    @property
+    def leaves_a_choice(self) -> bool:
+        """Whether uncuttable tensors leave anything to choose; a model of which this is false is
+        not worth keeping (see ``Requirements.leave_a_choice``)."""
+        return self.requirements.leave_a_choice()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

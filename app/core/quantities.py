@@ -1,8 +1,9 @@
 """The quantities of a given cut, and its delay: the reference that knows no solver.
 
-A cut is a closed set of nodes on the device. Its quantities depend on the model alone (and, for
-the activations, on the mode); a scenario prices them. Whatever an algorithm claims about a cut is
-evaluated here again before anybody is told.
+A cut is a set of nodes on the device that holds all that its members depend on and lets no
+uncuttable tensor cross. Its quantities depend on the model alone (and, for the activations, on the
+mode); a scenario prices them. Whatever an algorithm claims about a cut is evaluated here again
+before anybody is told. The bytes of an uncuttable tensor are not known and count as none.
 """
 
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class Quantities:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cut:
-    """A division of the nodes: ``on_device`` (n,) bool, closed, with ``device_nodes`` members;
+    """A division of the nodes: ``on_device`` (n,) bool, with ``device_nodes`` members;
     ``cut_tensors``: indices of the crossing tensors."""
 
     on_device: Mask
@@ -65,9 +66,13 @@ class Delay:
 
 
 def cut_of(dag: CostedDag, on_device: Mask, mode: Mode, work: NodeWork | None = None) -> Cut:
-    """The cut that a closed set of nodes makes. Raises ``ValueError`` if the set is not closed."""
-    if not dag.is_closed(on_device):
-        raise ValueError("the set of device nodes is not closed under predecessors")
+    """The cut that a set of device nodes makes. Raises ``ValueError`` if it makes none: it is not
+    closed under predecessors, or an uncuttable tensor would cross."""
+    if not dag.is_cut(on_device):
+        raise ValueError(
+            "the set of device nodes makes no cut: it is not closed under predecessors, or an "
+            "uncuttable tensor would cross"
+        )
     work = work or NodeWork.from_flops(dag)
     made_on_device = _made_on_device(dag, on_device)
     crossing = made_on_device & dag.tensor_consumers.any_per_row(~on_device)
@@ -163,7 +168,7 @@ def peak_activation_bytes(dag: CostedDag, on_device: Mask) -> int:
 
     Nodes run in the order of the DAG. A graph input is live from the start, a tensor made on the
     device from its producer on. It is freed after its last consumer has run; where it crosses, or
-    is a graph output, it stays until the device has finished.
+    is a graph output that the device made, it stays until the device has finished.
     """
     if not on_device.any():
         return 0

@@ -1,61 +1,50 @@
-"""The costed DAG of a folded graph whose shapes are known."""
+"""The costed DAG of a folded graph."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from math import prod
-from typing import Any
+from dataclasses import dataclass
 
-from numpy.typing import NDArray
 from onnx import NodeProto
 
 from app.core.dag import NO_PRODUCER, CostedDag, Node, Parameter, Tensor
-from app.errors import InvalidModelError, UnknownShapeError
-from app.ingest.attributes import attributes_of, signature_of
+from app.errors import InvalidModelError
+from app.ingest.attributes import signature_of
 from app.ingest.captures import used_names
-from app.ingest.element_types import ELEMENT_TYPES
+from app.ingest.costing import Costing
 from app.ingest.folding import FoldedGraph
-from app.ingest.op_costs import InvalidNode, NodeView, TensorView, UnknownShape, flops_of
-from app.ingest.operators import AI_ONNX, domain_of, qualified_type
-from app.ingest.shapes import ValueType
+from app.ingest.operators import qualified_type
+from app.ingest.shapes import InferredGraph, body_key
 from app.ingest.weights import Weight
 
 LARGEST_COUNT = 2**62
 """Sums of bytes or FLOPs stay below 64-bit integers."""
-LISTED = 5
-"""How many offenders a message names."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Assembly:
-    """What the DAG is made from, and the notes taken on the way.
+    """What the DAG is made from.
 
-    ``constants``: the values of small weights, on which FLOPs may hang (the axis of a DFT).
-    ``estimated``: FLOPs by operator type where output elements stand in for an entry.
+    ``inputs``, ``outputs``: names of graph inputs (without parameters) and graph outputs.
+    ``carried``: bytes of the data that nodes carry themselves, by ``body_key`` of the node.
     """
 
+    inferred: InferredGraph
     folded: FoldedGraph
-    types: Mapping[str, ValueType]
     weights: Mapping[str, Weight]
+    carried: Mapping[str, Mapping[str, int]]
     inputs: Sequence[str]
-    outputs: Sequence[str]
-    opsets: Mapping[str, int]
-    constants: Mapping[str, NDArray[Any]]
-    estimated: dict[str, int] = field(default_factory=dict)
+    costing: Costing
 
     def dag(self, model_batch: int) -> CostedDag:
-        """Assemble the DAG.
-
-        Raises ``UnknownShapeError`` naming the first tensors whose size cannot be told, or
-        ``InvalidModelError`` where a count leaves 64 bits.
-        """
-        names = _unique_names(self.folded.nodes)
-        tensors = self._tensors()
-        used = {tensor.name for tensor in tensors}
+        """Assemble the DAG. Raises ``InvalidModelError`` where a count leaves 64 bits."""
+        names = unique_names(self.folded.nodes)
+        constants = set(self.folded.sources)
+        flops = [self.costing.flops(node, constants) for node in self.folded.nodes]
         nodes = [
-            Node(name, qualified_type(node), self._flops(node, used), signature_of(node))
-            for name, node in zip(names, self.folded.nodes, strict=True)
+            Node(name, qualified_type(node), count, signature_of(node))
+            for name, node, count in zip(names, self.folded.nodes, flops, strict=True)
         ]
-        parameters = self._parameters()
+        tensors = self._tensors()
+        parameters = [*self._parameters(), *self._carried_parameters(names)]
         totals = (
             sum(node.flops for node in nodes),
             sum(tensor.nbytes for tensor in tensors),
@@ -78,61 +67,27 @@ class Assembly:
             for name in used_names(node):
                 if name in consumers:
                     consumers[name].append(index)
-        outputs = set(self.outputs)
-        used = [
-            name
-            for name in producers
-            if consumers[name] or name in outputs or producers[name] == NO_PRODUCER
+        outputs = set(self.inferred.outputs)
+        return [
+            self._tensor(name, producer, consumers[name], name in outputs)
+            for name, producer in producers.items()
+            if consumers[name] or name in outputs or producer == NO_PRODUCER
         ]
-        self._require_sizes(used, producers)
-        return [self._tensor(name, producers[name], consumers[name], outputs) for name in used]
 
     def _tensor(
-        self, name: str, producer: int, consumers: Sequence[int], outputs: set[str]
+        self, name: str, producer: int, consumers: Sequence[int], is_output: bool
     ) -> Tensor:
-        element_type = ELEMENT_TYPES[self.types[name].dtype]
-        shape = self._shape(name)
+        known = self.inferred.type_of(name)
         return Tensor(
             name=name,
-            shape=shape,
-            dtype=element_type.name,
-            nbytes=element_type.nbytes(prod(shape)),
+            shape=known.shape,
+            dtype=known.dtype_name,
+            nbytes=known.nbytes or 0,
             producer=producer,
             consumers=tuple(consumers),
-            is_floating=element_type.is_floating,
-            is_output=name in outputs,
-        )
-
-    def _shape(self, name: str) -> tuple[int, ...]:
-        shape = self.types[name].shape
-        assert shape is not None, name
-        return shape
-
-    def _require_sizes(self, names: Sequence[str], producers: Mapping[str, int]) -> None:
-        unknown = [name for name in names if not self._has_size(name)]
-        if not unknown:
-            return
-        places = []
-        for name in unknown[:LISTED]:
-            is_input = producers[name] == NO_PRODUCER
-            nodes = self.folded.nodes
-            origin = (
-                "a graph input" if is_input else f"made by {qualified_type(nodes[producers[name]])}"
-            )
-            places.append(f"{name!r} ({origin})")
-        rest = f" and {len(unknown) - LISTED} more" if len(unknown) > LISTED else ""
-        raise UnknownShapeError(
-            f"the size of these tensors cannot be told: {', '.join(places)}{rest}; export the "
-            "model with static shapes, bind more dimensions in dims, or store the missing shapes "
-            "as value_info"
-        )
-
-    def _has_size(self, name: str) -> bool:
-        value_type = self.types.get(name)
-        return (
-            value_type is not None
-            and value_type.shape is not None
-            and value_type.dtype in ELEMENT_TYPES
+            is_floating=known.is_floating,
+            is_output=is_output,
+            is_cuttable=known.nbytes is not None,
         )
 
     def _parameters(self) -> list[Parameter]:
@@ -148,53 +103,20 @@ class Assembly:
     def _parameter_bytes(self, name: str) -> int:
         if name in self.weights:
             return self.weights[name].nbytes
-        self._require_sizes([name], {name: NO_PRODUCER})
-        return ELEMENT_TYPES[self.types[name].dtype].nbytes(prod(self._shape(name)))
+        nbytes = self.inferred.type_of(name).nbytes
+        if nbytes is None:
+            self.costing.notes.unsized_parameters.append(name)
+        return nbytes or 0
 
-    def _flops(self, node: NodeProto, used: set[str]) -> int:
-        domain = domain_of(node)
-        view = NodeView(
-            domain="" if domain == AI_ONNX else domain,
-            op_type=node.op_type,
-            inputs=tuple(self._view(name) for name in node.input),
-            # An output of unknown size that nobody uses is as good as left out.
-            outputs=tuple(
-                self._view(name) if name in used or self._has_size(name) else None
-                for name in node.output
-            ),
-            attributes=attributes_of(node),
-            opset=self.opsets.get(domain, 0),
-        )
-        try:
-            cost = flops_of(view)
-        except UnknownShape as error:
-            names = node.input if error.side == "input" else node.output
-            name = names[error.index] if error.index < len(names) else ""
-            if not name:
-                raise InvalidModelError(
-                    f"node {node.name!r} ({node.op_type}) lacks its {error.side} {error.index}"
-                ) from error
-            raise UnknownShapeError(
-                f"the FLOPs of node {node.name!r} ({node.op_type}) hang on the {error.what} of "
-                f"tensor {name!r}, which cannot be told"
-            ) from error
-        except InvalidNode as error:
-            raise InvalidModelError(f"node {node.name!r} breaks its operator: {error}") from error
-        if cost.basis == "output_elements":
-            op_type = qualified_type(node)
-            self.estimated[op_type] = self.estimated.get(op_type, 0) + cost.flops
-        return cost.flops
-
-    def _view(self, name: str) -> TensorView | None:
-        if not name:
-            return None
-        value_type = self.types.get(name)
-        if value_type is None:
-            return TensorView(None, 0)
-        return TensorView(value_type.shape, value_type.dtype, self.constants.get(name))
+    def _carried_parameters(self, names: Sequence[str]) -> list[Parameter]:
+        return [
+            Parameter(f"{name}/{label}", nbytes, (index,))
+            for index, (name, node) in enumerate(zip(names, self.folded.nodes, strict=True))
+            for label, nbytes in self.carried.get(body_key(node), {}).items()
+        ]
 
 
-def _unique_names(nodes: Sequence[NodeProto]) -> list[str]:
+def unique_names(nodes: Sequence[NodeProto]) -> list[str]:
     """Each node's own name where it is the first to bear it, else one made from type and place."""
     taken = {node.name for node in nodes if node.name}
     given: set[str] = set()

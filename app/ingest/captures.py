@@ -13,7 +13,7 @@ def used_names(node: NodeProto) -> list[str]:
     """
     names = [name for name in node.input if name]
     for body in bodies(node):
-        names.extend(_captured(body))
+        names.extend(captured_names(body))
     return list(dict.fromkeys(names))
 
 
@@ -26,13 +26,27 @@ def bodies(node: NodeProto) -> Iterator[GraphProto]:
             yield from attribute.graphs
 
 
-def _captured(graph: GraphProto) -> list[str]:
-    own = {value.name for value in graph.input}
-    own.update(tensor.name for tensor in graph.initializer)
-    own.update(tensor.values.name for tensor in graph.sparse_initializer)
+def defined_names(graph: GraphProto) -> frozenset[str]:
+    """Names that a graph itself defines: inputs, initializers, and what its nodes make."""
+    return frozenset(_own_names(graph)).union(name for node in graph.node for name in node.output)
+
+
+def captured_names(graph: GraphProto) -> list[str]:
+    """Names of outer tensors that a body reads, in the order of use, at times more than once.
+
+    Its nodes stand in topological order.
+    """
+    own = _own_names(graph)
     captured: list[str] = []
     for node in graph.node:
         captured.extend(name for name in used_names(node) if name not in own)
         own.update(node.output)
     captured.extend(value.name for value in graph.output if value.name not in own)
     return captured
+
+
+def _own_names(graph: GraphProto) -> set[str]:
+    own = {value.name for value in graph.input}
+    own.update(tensor.name for tensor in graph.initializer)
+    own.update(tensor.values.name for tensor in graph.sparse_initializer)
+    return own

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import AttributeProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, NodeProto, SparseTensorProto, TensorProto, helper, numpy_helper
 
 from app.errors import InvalidModelError
 from app.ingest.attributes import attributes_of
@@ -14,10 +14,22 @@ from app.ingest.reasons import reason
 SMALL_BYTES = 1024
 """Shapes, axes, scales and other arguments are far below this; weights mostly above."""
 
+MOST_DIGITS = 20
+"""Of a count of bytes; Python refuses to read numbers of thousands of digits."""
+
 
 def is_external(tensor: TensorProto) -> bool:
     """Whether the data lie in another file, which Kerf does not open."""
     return bool(tensor.data_location == TensorProto.EXTERNAL)
+
+
+def left_out_bytes(tensor: TensorProto) -> int | None:
+    """Bytes of data that the file holds but reading left out (``app.ingest.skeleton``)."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    length = entries.get("length", "")
+    if not is_external(tensor) or "location" in entries:
+        return None
+    return int(length) if length.isdecimal() and len(length) < MOST_DIGITS else None
 
 
 def checked_values(tensor: TensorProto) -> NDArray[Any]:
@@ -62,6 +74,19 @@ def constant_tensor(node: NodeProto) -> TensorProto | None:
         f"Constant node {node.name!r} (of tensor {node.output[0]!r}) needs exactly one value of "
         "the type that its attribute's name states"
     )
+
+
+def sparse_constant(node: NodeProto) -> SparseTensorProto | None:
+    """The sparse tensor of a Constant node, named as its output; None for any other node."""
+    if not is_constant(node) or len(node.output) != 1:
+        return None
+    for attribute in node.attribute:
+        if attribute.name == "sparse_value" and attribute.HasField("sparse_tensor"):
+            sparse = SparseTensorProto()
+            sparse.CopyFrom(attribute.sparse_tensor)
+            sparse.values.name = node.output[0]
+            return sparse
+    return None
 
 
 _TYPES = {

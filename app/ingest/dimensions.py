@@ -1,11 +1,17 @@
-"""Symbolic dimensions: which a model has, and binding them to integers."""
+"""Symbolic dimensions: which a model has, and binding them to integers.
 
-from collections.abc import Iterator, Mapping, Sequence
+Those of the graph inputs have to be bound. Others stand in stored ``value_info``: such as
+``2*batch``, which follow from the inputs, or such as the number of detections, which only running
+the model would tell; whoever knows a typical number binds it as well, and so gives the tensor a
+size.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from onnx import GraphProto, ModelProto, TensorShapeProto, ValueInfoProto
 
-from app.errors import BadBindingError, UnboundDimensionError, UnknownShapeError
+from app.errors import BadBindingError, UnboundDimensionError
 from app.ingest.captures import bodies
 
 LARGEST_DIMENSION = 2**31 - 1
@@ -19,21 +25,54 @@ class _Axis:
     input_name: str
     position: int
 
+    @property
+    def place(self) -> str:
+        """What ``dims`` may call it whatever its symbol."""
+        return f"{self.input_name}:{self.position}"
 
-def bind(model: ModelProto, input_names: Sequence[str], dims: Mapping[str, int]) -> dict[str, int]:
-    """Bind every symbolic dimension of the graph inputs, in place; what each was bound to.
 
-    ``dims`` names a dimension by its symbol, or an unnamed one as ``input:axis``. A first axis
-    that it leaves out is the batch, and bound to 1. Symbols that remain anywhere else (in stored
-    ``value_info``, such as ``2*batch``) are cleared, for shape inference to work out again.
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The extent of an inner tensor's axis, by the word of ``dims``."""
 
-    Raises ``BadBindingError``, ``UnboundDimensionError``, or ``UnknownShapeError`` for an input
-    whose rank is not stated.
+    key: str
+    name: str
+    position: int
+    extent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What each symbolic dimension was bound to, and what that claims of inner tensors."""
+
+    extents: dict[str, int]
+    claims: list[Claim]
+
+
+def bind(model: ModelProto, input_names: Sequence[str], dims: Mapping[str, int]) -> Binding:
+    """Bind every symbolic dimension of the graph inputs, in place.
+
+    ``dims`` names a dimension by its symbol, or by a place where an input has it, ``input:axis``,
+    as it has to where there is no symbol. A first axis that it leaves out is the batch, and bound
+    to 1. Symbols that remain in stored
+    ``value_info`` are cleared, for shape inference to work out again.
+
+    Raises ``BadBindingError`` or ``UnboundDimensionError``.
     """
     names = set(input_names)
     inputs = [value for value in model.graph.input if value.name in names]
     axes = [axis for value in inputs for axis in _symbolic_axes(value)]
-    _check(dims, {axis.key for axis in axes})
+    others = [shape for value in _other_values(model.graph) for shape in _shapes(value)]
+    inner = {dim.dim_param for shape in others for dim in shape.dim if dim.dim_param}
+    symbols = {axis.key for axis in axes}
+    dims = _by_symbol(dims, axes)
+    _check(dims, symbols, inner)
+    claims = [
+        Claim(dim.dim_param, value.name, position, dims[dim.dim_param])
+        for value in (*model.graph.value_info, *model.graph.output)
+        for position, dim in enumerate(value.type.tensor_type.shape.dim)
+        if dim.dim_param in dims and dim.dim_param not in symbols
+    ]
     bound = {axis.key: 1 for axis in axes if axis.position == 0} | dict(dims)
     unbound = list(dict.fromkeys(axis.key for axis in axes if axis.key not in bound))
     if unbound:
@@ -43,19 +82,28 @@ def bind(model: ModelProto, input_names: Sequence[str], dims: Mapping[str, int])
         for position, dim in enumerate(shape.dim):
             if not dim.HasField("dim_value"):
                 dim.dim_value = bound[dim.dim_param or f"{value.name}:{position}"]
-    for value in _other_values(model.graph):
-        for shape in _shapes(value):
-            _substitute(shape, bound)
+    for shape in others:
+        _substitute(shape, bound)
+    return Binding(bound, claims)
+
+
+def _by_symbol(dims: Mapping[str, int], axes: Sequence[_Axis]) -> dict[str, int]:
+    """The same with symbols for places. Raises ``BadBindingError`` where two contradict."""
+    symbol_at = {axis.place: axis.key for axis in axes}
+    bound: dict[str, int] = {}
+    for key, extent in dims.items():
+        symbol = symbol_at.get(key, key)
+        if bound.setdefault(symbol, extent) != extent:
+            raise BadBindingError(
+                f"dims binds the dimension {symbol!r} both to {bound[symbol]} and to {extent} (as "
+                f"{key!r}); it has one extent",
+                loc=("dims", key),
+            )
     return bound
 
 
 def _symbolic_axes(value: ValueInfoProto) -> Iterator[_Axis]:
     tensor_type = value.type.tensor_type
-    if not value.type.HasField("tensor_type") or not tensor_type.HasField("shape"):
-        raise UnknownShapeError(
-            f"graph input {value.name!r} states no shape, not even its rank; export the model "
-            "with the shapes of its inputs"
-        )
     for position, dim in enumerate(tensor_type.shape.dim):
         if not dim.HasField("dim_value"):
             yield _Axis(dim.dim_param or f"{value.name}:{position}", value.name, position)
@@ -66,13 +114,30 @@ def _symbolic_axes(value: ValueInfoProto) -> Iterator[_Axis]:
             )
 
 
-def _check(dims: Mapping[str, int], symbols: set[str]) -> None:
+def require_agreement(
+    claims: Sequence["Claim"], shape_of: Callable[[str], tuple[int, ...] | None]
+) -> None:
+    """Raise ``BadBindingError`` where inference knows another extent than ``dims`` claims."""
+    for claim in claims:
+        shape = shape_of(claim.name)
+        if shape is None or claim.position >= len(shape):
+            continue
+        if shape[claim.position] != claim.extent:
+            raise BadBindingError(
+                f"dims binds {claim.key!r} to {claim.extent}, but axis {claim.position} of tensor "
+                f"{claim.name!r}, which has that dimension, is {shape[claim.position]} with the "
+                "inputs as they are bound; leave it out",
+                loc=("dims", claim.key),
+            )
+
+
+def _check(dims: Mapping[str, int], symbols: set[str], inner: set[str]) -> None:
     for key, extent in dims.items():
-        if key not in symbols:
+        if key not in symbols and key not in inner:
             known = ", ".join(map(repr, sorted(symbols))) or "none"
             raise BadBindingError(
-                f"dims binds {key!r}, but the inputs have no such symbolic dimension (they have: "
-                f"{known})",
+                f"dims binds {key!r}, but the model has no such symbolic dimension (its inputs "
+                f"have: {known})",
                 loc=("dims", key),
             )
         if not 1 <= extent <= LARGEST_DIMENSION:

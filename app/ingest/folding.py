@@ -5,13 +5,12 @@ nothing per round, and what it makes is part of the model. A node that no graph 
 is dead, and dropped.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from onnx import NodeProto
 
 from app.ingest.captures import used_names
-from app.ingest.weights import Weight
 
 GENERATORS = frozenset(
     {
@@ -49,14 +48,15 @@ class FoldedGraph:
 
 
 def fold(
-    nodes: Sequence[NodeProto], weights: Mapping[str, Weight], outputs: Sequence[str]
+    nodes: Sequence[NodeProto], constants: Iterable[str], outputs: Iterable[str]
 ) -> FoldedGraph:
     """Fold what depends on no graph input, and drop what no output depends on.
 
-    ``nodes`` stand in topological order. Two values made from one weight (a tied embedding and
-    its transpose, say) have that weight as their common source, so it is counted once.
+    ``nodes`` stand in topological order; ``constants``: names of weights. Two values made from one
+    weight (a tied embedding and its transpose, say) have that weight as their common source, so it
+    is counted once.
     """
-    folded = FoldedGraph(sources={name: (name,) for name in weights})
+    folded = FoldedGraph(sources={name: (name,) for name in constants})
     running = []
     for node in nodes:
         names = used_names(node)
@@ -73,7 +73,7 @@ def fold(
     return folded
 
 
-def _live(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> list[NodeProto]:
+def _live(nodes: Sequence[NodeProto], outputs: Iterable[str]) -> list[NodeProto]:
     needed = set(outputs)
     live = []
     for node in reversed(nodes):

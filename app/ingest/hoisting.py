@@ -1,31 +1,28 @@
 """The weights of bodies (of If, Loop and Scan) move to the main graph, as captured tensors.
 
 There they are counted and stripped as all others are. What is small and inside the file stays in
-its body, where shapes may depend on it, and is not counted. After this no graph of the model
-refers to external data; a node's attribute that does is refused, since its value may matter.
+its body, where shapes may depend on it, and is counted as data that the node carries.
 """
 
 from collections import Counter
 from collections.abc import Iterator
 
-from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, helper
+from onnx import GraphProto, SparseTensorProto, TensorProto, helper
 
-from app.errors import InvalidModelError
 from app.ingest.captures import bodies
-from app.ingest.constants import SMALL_BYTES, constant_tensor, is_constant, is_external
+from app.ingest.constants import SMALL_BYTES, constant_tensor, is_external, sparse_constant
 
 
 def hoist_body_weights(main: GraphProto) -> None:
     """Move the weights of all bodies into the main graph's initializers, in place.
 
     One whose name is defined elsewhere, too (both branches of an If may have a ``w``), gets a
-    fresh name. Raises ``InvalidModelError`` for external data in an attribute.
+    fresh name.
     """
     definitions = Counter(_definitions(main))
     for node in main.node:
         for body in bodies(node):
             _hoist(body, main, definitions)
-    _refuse_external_attributes(main)
 
 
 def _hoist(graph: GraphProto, main: GraphProto, definitions: Counter[str]) -> None:
@@ -59,9 +56,11 @@ def _take_weights(graph: GraphProto) -> tuple[list[TensorProto], list[SparseTens
     sparse = list(graph.sparse_initializer)
     nodes = []
     for node in graph.node:
-        tensor = constant_tensor(node)
+        tensor, sparse_tensor = constant_tensor(node), sparse_constant(node)
         if tensor is not None and _is_weight(tensor):
             dense.append(tensor)
+        elif sparse_tensor is not None:
+            sparse.append(sparse_tensor)
         else:
             nodes.append(node)
     del graph.initializer[:]
@@ -80,11 +79,13 @@ def _fresh(name: str, definitions: Counter[str], is_output: bool) -> str:
     """The name itself where nothing else bears it (an Identity node will make an output)."""
     if definitions[name] == 1 and not is_output:
         return name
-    count = 1
-    while definitions[f"{name}_{count}"]:
-        count += 1
-    definitions[f"{name}_{count}"] += 1
-    return f"{name}_{count}"
+    # The count of a name goes on where it ended, so that many of one name stay cheap.
+    while True:
+        definitions[name] += 1
+        fresh = f"{name}_{definitions[name]}"
+        if not definitions[fresh]:
+            definitions[fresh] = 1
+            return fresh
 
 
 def _rename_uses(graph: GraphProto, names: dict[str, str]) -> None:
@@ -110,30 +111,3 @@ def _definitions(graph: GraphProto) -> Iterator[str]:
     for node in graph.node:
         for body in bodies(node):
             yield from _definitions(body)
-
-
-def _refuse_external_attributes(graph: GraphProto) -> None:
-    for node in graph.node:
-        for attribute in node.attribute:
-            if is_constant(node) and attribute.name == "value":
-                continue
-            if any(map(is_external, _tensors_of(attribute))):
-                raise InvalidModelError(_external_attribute(node, attribute))
-        for body in bodies(node):
-            _refuse_external_attributes(body)
-
-
-def _tensors_of(attribute: AttributeProto) -> Iterator[TensorProto]:
-    yield attribute.t
-    yield from attribute.tensors
-    for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-        yield sparse.values
-        yield sparse.indices
-
-
-def _external_attribute(node: NodeProto, attribute: AttributeProto) -> str:
-    return (
-        f"attribute {attribute.name!r} of node {node.name!r} ({node.op_type}) lies in external "
-        "data, which Kerf does not open; store attributes inside the .onnx file (weights may stay "
-        "outside)"
-    )

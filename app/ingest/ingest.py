@@ -1,19 +1,44 @@
-"""ONNX bytes to a costed DAG, step by step."""
+"""An ONNX file to a costed DAG, step by step."""
 
+import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from onnx import ModelProto
 
-from app.core.dag import CostedDag
-from app.errors import BadBindingError, InvalidModelError
-from app.ingest import dimensions, parse
+from app.core.dag import NO_PRODUCER, CostedDag
+from app.errors import BadBindingError, InvalidModelError, UnknownShapeError
+from app.ingest import dimensions
 from app.ingest.assemble import Assembly
-from app.ingest.constants import checked_values
+from app.ingest.carried import blank_large_attributes, carried_data
+from app.ingest.check import check
+from app.ingest.costing import Costing
 from app.ingest.folding import fold
+from app.ingest.inlining import inline_functions
+from app.ingest.limits import Limits
+from app.ingest.notes import LISTED, Notes, listed
 from app.ingest.operators import AI_ONNX
-from app.ingest.shapes import infer_shapes
-from app.ingest.weights import strip_weights
+from app.ingest.order import sort_nodes
+from app.ingest.parse import parse, require_limits
+from app.ingest.shapes import body_key, infer
+from app.ingest.skeleton import read_skeleton
+from app.ingest.versions import settle_versions
+from app.ingest.weights import adopt_parameters, strip_weights
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """What an upload states beside the file.
+
+    ``dims`` binds symbolic dimensions. ``model_batch``: how many samples these shapes hold; the
+    first axis of the first graph input where it is not stated. ``parameters``: names of graph
+    inputs that are parameters (training graphs are fed their weights).
+    """
+
+    dims: Mapping[str, int] = field(default_factory=dict)
+    model_batch: int | None = None
+    parameters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,52 +59,69 @@ class IngestedModel:
     facts: ModelFacts
 
 
-def ingest(
-    data: bytes, dims: Mapping[str, int] | None = None, model_batch: int | None = None
+def ingest_file(
+    file: BinaryIO, options: IngestOptions | None = None, limits: Limits | None = None
 ) -> IngestedModel:
     """Read, check and cost a model.
 
-    ``data``: the bytes of a ``.onnx`` file; weights in external data may be absent. ``dims``
-    binds symbolic dimensions. ``model_batch``: how many samples these shapes hold; the first axis
-    of the first graph input where it is not stated. Raises ``IngestError``.
+    ``file``: an open ``.onnx`` file, which is read in parts, without its weights; weights in
+    external data may be absent. Raises ``IngestError``.
     """
+    limits = limits or Limits()
     try:
-        return _ingest(parse.parse(data), dims or {}, model_batch)
+        skeleton = read_skeleton(file, limits)
+        return _ingest(parse(skeleton.content, limits), options or IngestOptions(), limits)
     except UnicodeDecodeError as error:
         raise InvalidModelError(
             "the model breaks the rules of ONNX: a name in it is not UTF-8 text"
         ) from error
 
 
-def _ingest(model: ModelProto, dims: Mapping[str, int], model_batch: int | None) -> IngestedModel:
+def ingest(
+    data: bytes,
+    dims: Mapping[str, int] | None = None,
+    model_batch: int | None = None,
+    parameters: Sequence[str] = (),
+) -> IngestedModel:
+    """``ingest_file`` of the bytes of a file."""
+    options = IngestOptions(dims or {}, model_batch, tuple(parameters))
+    return ingest_file(io.BytesIO(data), options)
+
+
+def _ingest(model: ModelProto, options: IngestOptions, limits: Limits) -> IngestedModel:
     ir_version = model.ir_version
-    model = parse.inline_functions(model)
-    parse.sort_nodes(model)
+    notes = Notes()
+    model, of_functions = inline_functions(model, limits)
+    require_limits(model, limits)
+    notes.remarks.extend(settle_versions(model, of_functions))
+    sort_nodes(model.graph)
     weights = strip_weights(model)
+    carried = {body_key(node): carried_data(node) for node in model.graph.node}
+    blank_large_attributes(model.graph)
     # What became an initializer is no graph input, which before version 4 it had to be.
     model.ir_version = max(model.ir_version, 4)
     inputs = [value.name for value in model.graph.input if value.name not in weights]
-    outputs = [value.name for value in model.graph.output]
-    bound_dims = dimensions.bind(model, inputs, dims)
-    parse.check(model)
-    types = infer_shapes(model)
+    binding = dimensions.bind(model, inputs, options.dims)
+    weights |= adopt_parameters(model, inputs, weights, options.parameters)
+    inputs = [name for name in inputs if name not in weights]
+    check(model)
+    inferred = infer(model)
+    dimensions.require_agreement(binding.claims, lambda name: inferred.type_of(name).shape)
     opsets = {item.domain or AI_ONNX: item.version for item in model.opset_import}
     assembly = Assembly(
-        folded=fold(model.graph.node, weights, outputs),
-        types=types,
+        inferred=inferred,
+        folded=fold(inferred.nodes, weights, inferred.outputs),
         weights=weights,
+        carried=carried,
         inputs=inputs,
-        outputs=outputs,
-        opsets=opsets,
-        constants={tensor.name: checked_values(tensor) for tensor in model.graph.initializer},
+        costing=Costing(inferred, opsets, notes),
     )
-    dag = assembly.dag(_model_batch(model, inputs, model_batch))
-    if dag.node_count == 0:
-        raise InvalidModelError(
-            "no node of the model depends on a graph input, so there is nothing to split"
-        )
-    warnings = _warnings(dag, assembly.estimated, outputs)
-    return IngestedModel(dag, ModelFacts(ir_version, opsets, bound_dims, warnings))
+    dag = assembly.dag(_model_batch(model, inputs, options.model_batch))
+    _require_a_choice(dag)
+    _remark_on_outputs(dag, inferred.outputs, notes)
+    _remark_on_uncuttable(dag, notes)
+    warnings = tuple(notes.lines(dag.total_flops, dag.node_count))
+    return IngestedModel(dag, ModelFacts(ir_version, opsets, binding.extents, warnings))
 
 
 def _model_batch(model: ModelProto, inputs: Sequence[str], stated: int | None) -> int:
@@ -97,18 +139,60 @@ def _model_batch(model: ModelProto, inputs: Sequence[str], stated: int | None) -
     return 1
 
 
-def _warnings(
-    dag: CostedDag, estimated: Mapping[str, int], outputs: Sequence[str]
-) -> tuple[str, ...]:
-    warnings = []
-    for op_type, flops in estimated.items():
-        share = flops / dag.total_flops if dag.total_flops else 0.0
-        warnings.append(
-            f"operator {op_type} has no FLOPs entry: counted as one FLOP per output element "
-            f"({share:.2%} of the model's FLOPs)"
-        )
+def _require_a_choice(dag: CostedDag) -> None:
+    if dag.leaves_a_choice:
+        return
+    unknown = (~dag.tensor_is_cuttable).nonzero()[0].tolist()
+    places = [f"{dag.tensor_names[i]!r} ({_origin(dag, i)})" for i in unknown[:LISTED]]
+    rest = f" and {len(unknown) - LISTED} more" if len(unknown) > LISTED else ""
+    kinds = {dag.tensor_dtypes[i] for i in unknown if dag.tensor_producers[i] == NO_PRODUCER}
+    unsized = sorted(kind for kind in kinds if kind == "string" or "(" in kind)
+    advice = (
+        f"values of type {' and '.join(unsized)} have no size before the model runs; cut it off "
+        "behind what reads them, and upload the part that is fed with numbers"
+        if unsized
+        else "export the model with static shapes, bind more dimensions in dims, or store the "
+        "missing shapes as value_info"
+    )
+    raise UnknownShapeError(
+        f"nothing of the model could be cut, as the size of these tensors cannot be told: "
+        f"{', '.join(places)}{rest}; {advice}"
+    )
+
+
+def _origin(dag: CostedDag, tensor: int) -> str:
+    producer = int(dag.tensor_producers[tensor])
+    return "a graph input" if producer == NO_PRODUCER else f"made by {dag.node_op_types[producer]}"
+
+
+def _remark_on_outputs(dag: CostedDag, outputs: Sequence[str], notes: Notes) -> None:
     made = set(dag.tensor_names)
     for name in outputs:
         if name not in made:
-            warnings.append(f"graph output {name!r} depends on no graph input: not part of a split")
-    return tuple(warnings)
+            notes.remarks.append(
+                f"graph output {name!r} depends on no graph input: not part of a split"
+            )
+    if dag.node_count == 0:
+        notes.remarks.append("no node depends on a graph input: there is nothing to split")
+
+
+def _remark_on_uncuttable(dag: CostedDag, notes: Notes) -> None:
+    """Which tensors are never cut, and the share of the model on which that bears."""
+    unknown = (~dag.tensor_is_cuttable).nonzero()[0].tolist()
+    if not unknown:
+        return
+    touched = {int(dag.tensor_producers[i]) for i in unknown} - {NO_PRODUCER}
+    for i in unknown:
+        touched.update(dag.tensor_consumers.row(i).tolist())
+    flops = sum(int(dag.node_flops[node]) for node in touched)
+    share = flops / dag.total_flops if dag.total_flops else 0.0
+    places = [f"{dag.tensor_names[i]} ({_origin(dag, i)})" for i in unknown]
+    notes.remarks.append(
+        f"the size of {len(unknown)} of {dag.tensor_count} tensors is not known before the model "
+        f"runs: never cut, and counted as 0 bytes ({listed(places)}; the {len(touched)} nodes "
+        f"around them do {share:.2%} of the model's FLOPs)"
+    )
+    if dag.node_count > 1 and not dag.requirements.groups.any():
+        notes.remarks.append(
+            "no tensor between two nodes can be cut: the model runs on one side as a whole"
+        )

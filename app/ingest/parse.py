@@ -1,21 +1,20 @@
-"""Bytes to a checked ONNX model whose nodes stand in topological order, functions inlined."""
+"""The bytes of a skeleton to a model, within the limits."""
 
-import heapq
+from collections.abc import Iterator
+from itertools import chain
 
-import onnx
-import onnx.inliner
 from google.protobuf.message import DecodeError
-from onnx import ModelProto, NodeProto
+from onnx import GraphProto, ModelProto, NodeProto
 
-from app.errors import InvalidModelError, NotOnnxError
-from app.ingest.captures import used_names
-from app.ingest.reasons import reason
+from app.errors import InvalidModelError, LimitExceededError, NotOnnxError
+from app.ingest.captures import bodies
+from app.ingest.limits import Limits
 
 
-def parse(data: bytes) -> ModelProto:
-    """Read the bytes of a ``.onnx`` file, without ever opening another file.
+def parse(data: bytes, limits: Limits) -> ModelProto:
+    """Read the bytes of an ONNX model, without ever opening another file.
 
-    Raises ``NotOnnxError`` where they are not an ONNX model, whole.
+    Raises ``NotOnnxError`` where they are not one, whole, or ``LimitExceededError``.
     """
     if not data:
         raise NotOnnxError("the file is empty; upload the bytes of a .onnx file")
@@ -32,80 +31,60 @@ def parse(data: bytes) -> ModelProto:
         raise InvalidModelError(
             f"the model states version {model.ir_version} of the ONNX format; there is none below 1"
         )
-    if not model.opset_import:
-        raise InvalidModelError(
-            "the model imports no operator set; state opset_import for the domains that it uses"
-        )
+    require_limits(model, limits)
     return model
 
 
-def inline_functions(model: ModelProto) -> ModelProto:
-    """The same model with every call of a model-local function replaced by its body."""
-    if not model.functions:
-        return model
-    try:
-        inlined: ModelProto = onnx.inliner.inline_local_functions(model)
-    except Exception as error:
-        raise InvalidModelError(
-            f"the model's functions cannot be inlined: {reason(error)}"
-        ) from error
-    del inlined.functions[:]
-    return inlined
+def require_limits(model: ModelProto, limits: Limits) -> None:
+    """Raise ``LimitExceededError`` where nodes, nesting or names go beyond the limits, and
+    ``InvalidModelError`` where a name is no text."""
+    in_functions = (
+        inner
+        for function in model.functions
+        for node in function.node
+        for inner in _with_bodies(node, limits, 0)
+    )
+    for count, node in enumerate(chain(_nodes(model.graph, limits), in_functions), 1):
+        if count > limits.nodes:
+            raise LimitExceededError(
+                f"the model has more than {limits.nodes} nodes, which is the limit of this "
+                "service (KERF_MODEL_NODES)"
+            )
+        for name in (node.name, node.op_type, node.domain, *node.input, *node.output):
+            _require_name(name, limits)
+        for attribute in node.attribute:
+            _require_name(attribute.name, limits)
 
 
-def check(model: ModelProto) -> None:
-    """onnx's own checker. Raises ``InvalidModelError`` with its words."""
-    try:
-        onnx.checker.check_model(model)
-    except UnicodeDecodeError:
-        raise
-    except Exception as error:  # ValidationError, and what else its C++ throws
-        raise InvalidModelError(f"the model breaks the rules of ONNX: {reason(error)}") from error
-
-
-def sort_nodes(model: ModelProto) -> None:
-    """Put the main graph's nodes into topological order, in place.
-
-    Stable: among the nodes that are ready, the first of the file goes first, so a file that is in
-    order stays as it is. Raises ``InvalidModelError`` where the graph has a cycle, or a tensor has
-    two producers.
-    """
-    nodes = list(model.graph.node)
-    producers = _producers(nodes)
-    waits_for = [
-        {producers[name] for name in used_names(node) if name in producers} for node in nodes
-    ]
-    readers: list[list[int]] = [[] for _ in nodes]
-    for index, needs in enumerate(waits_for):
-        for need in needs:
-            readers[need].append(index)
-    missing = [len(needs) for needs in waits_for]
-    ready = [index for index, count in enumerate(missing) if count == 0]
-    order: list[int] = []
-    while ready:
-        index = heapq.heappop(ready)
-        order.append(index)
-        for reader in readers[index]:
-            missing[reader] -= 1
-            if missing[reader] == 0:
-                heapq.heappush(ready, reader)
-    if len(order) < len(nodes):
-        stuck = next(nodes[index] for index, count in enumerate(missing) if count)
-        raise InvalidModelError(
-            f"the graph has a cycle through or before node {stuck.name!r} ({stuck.op_type}); an "
-            "ONNX graph has none"
+def _nodes(graph: GraphProto, limits: Limits, depth: int = 0) -> Iterator[NodeProto]:
+    if depth > limits.nesting:
+        raise LimitExceededError(
+            f"graphs are nested more than {limits.nesting} deep, which is the limit of this "
+            "service (KERF_NESTING)"
         )
-    if order != list(range(len(nodes))):
-        del model.graph.node[:]
-        model.graph.node.extend(nodes[index] for index in order)
+    for tensor in graph.initializer:
+        _require_name(tensor.name, limits)
+    for value in chain(graph.input, graph.output, graph.value_info):
+        _require_name(value.name, limits)
+        for dim in value.type.tensor_type.shape.dim:
+            _require_name(dim.dim_param, limits)
+    for node in graph.node:
+        yield from _with_bodies(node, limits, depth)
 
 
-def _producers(nodes: list[NodeProto]) -> dict[str, int]:
-    producers: dict[str, int] = {}
-    for index, node in enumerate(nodes):
-        for name in node.output:
-            if name and producers.setdefault(name, index) != index:
-                raise InvalidModelError(
-                    f"tensor {name!r} is made by two nodes; each tensor has one producer"
-                )
-    return producers
+def _with_bodies(node: NodeProto, limits: Limits, depth: int) -> Iterator[NodeProto]:
+    yield node
+    for body in bodies(node):
+        yield from _nodes(body, limits, depth + 1)
+
+
+def _require_name(name: str | bytes, limits: Limits) -> None:
+    if isinstance(name, bytes):  # what protobuf makes of text that is none
+        raise InvalidModelError(
+            f"the model breaks the rules of ONNX: the name {name[:40]!r} is not UTF-8 text"
+        )
+    if len(name) > limits.name_bytes or len(name.encode()) > limits.name_bytes:
+        raise LimitExceededError(
+            f"a name in the model ({name[:40]!r}…) is longer than {limits.name_bytes} bytes, which "
+            "is the limit of this service (KERF_NAME_BYTES)"
+        )

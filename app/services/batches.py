@@ -44,7 +44,7 @@ class BatchSolved:
 
     ``masks``: the device nodes of each of the cuts; ``numbers``: the places of the cuts by their
     device nodes and activations. ``device_only_s`` and ``server_only_s``: the delays of the trivial
-    cuts in each scenario.
+    cuts in each scenario; None where everything on the server is no cut of the model.
     """
 
     answers: list[dict[str, Any]]
@@ -52,7 +52,7 @@ class BatchSolved:
     masks: list[Mask]
     numbers: dict[tuple[bytes, int], int]
     device_only_s: Costs
-    server_only_s: Costs
+    server_only_s: Costs | None
 
     def number_of(self, model: PreparedModel, cut: Cut, mode: Mode) -> int:
         """The place of a cut in ``cuts``, where it is put at its first use."""
@@ -74,10 +74,13 @@ def solve_batch(
     Raises ``SplitError``, naming the first scenario at fault, or ``TooManyCutsError`` where the
     table that serves some of them is out of reach.
     """
-    solved = BatchSolved([{}] * count, [], [], {}, np.zeros(count), np.zeros(count))
+    server_only_s = np.zeros(count) if model.server_only else None
+    solved = BatchSolved([{}] * count, [], [], {}, np.zeros(count), server_only_s)
     for group in groups:
         try:
-            _solve_group(model, constraints, group, solved)
+            # Delays that leave floating point are looked for, and need no warning.
+            with np.errstate(over="ignore", invalid="ignore"):
+                _solve_group(model, constraints, group, solved)
         except UnpriceableError as error:
             raise error if error.loc else _first_unpriceable(model, group) from None
     return solved
@@ -90,11 +93,13 @@ def _solve_group(
     prices = prices_of(scenario, batch)
     pricing = pricing_of(scenario, prices, batch)
     tables, mode = model.under(constraints).tables, scenario.mode
-    device_only_s = delay_of(model.device_only[mode], prices).total_s
-    server_only_s = delay_of(model.server_only[mode], prices).total_s
-    solved.device_only_s[group.places] = device_only_s
-    solved.server_only_s[group.places] = server_only_s
-    unpriceable = np.flatnonzero(~np.isfinite(device_only_s + server_only_s))
+    baselines_s = np.asarray(delay_of(model.device_only[mode], prices).total_s)
+    solved.device_only_s[group.places] = baselines_s
+    if model.server_only and solved.server_only_s is not None:
+        server_only_s = delay_of(model.server_only[mode], prices).total_s
+        solved.server_only_s[group.places] = server_only_s
+        baselines_s = baselines_s + server_only_s
+    unpriceable = np.flatnonzero(~np.isfinite(baselines_s))
     if len(unpriceable):
         raise _unpriceable(int(group.places[unpriceable[0]]))
     best = best_rows(tables, scenario, pricing)

@@ -3,25 +3,45 @@
 from app.services.models import ModelService
 from app.services.prepared import PreparedModels
 from app.services.splits import SplitService
+from app.services.spool import Spool
+from app.services.workers import WorkerLimits, Workers
 from app.settings import Settings
 from app.store.database import Database
 
 
 class Services:
-    """All services over one database; nothing connects before ``start``."""
+    """All services over one database; nothing connects, and no process starts, before ``start``."""
 
     def __init__(self, settings: Settings) -> None:
         self.database = Database(settings.effective_database_url)
         self.prepared = PreparedModels(self.database, settings.cache_bytes)
-        self.models = ModelService(self.database, self.prepared)
+        self.workers = Workers(settings.ingest_workers, _worker_limits(settings))
+        self.spool = Spool(settings.data_dir.resolve() / "uploads", settings.upload_bytes)
+        self.models = ModelService(self.database, self.prepared, self.workers)
         self.splits = SplitService(self.database, self.prepared)
         self.readiness = {"database": self.database.ping}
 
     def start(self) -> None:
         """Migrate where the database is Kerf's own (SQLite); elsewhere that is a step apart."""
+        self.workers.start()
+        self.spool.clear()
         if self.database.is_sqlite:
             self.database.migrate()
 
     def stop(self) -> None:
-        """Close what is open."""
+        """Close what is open, and end the worker processes."""
+        self.workers.stop()
         self.database.close()
+
+
+def _worker_limits(settings: Settings) -> WorkerLimits:
+    return WorkerLimits(
+        memory_bytes=settings.ingest_memory_bytes,
+        seconds=settings.ingest_seconds,
+        model={
+            "graph_bytes": settings.graph_bytes,
+            "nodes": settings.model_nodes,
+            "nesting": settings.nesting,
+            "name_bytes": settings.name_bytes,
+        },
+    )

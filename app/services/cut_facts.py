@@ -8,8 +8,8 @@ from typing import Any
 from app.core.quantities import Cut
 from app.core.scenario import Mode
 from app.core.splitting.cut_table import Family, rows_for_mode
-from app.services.models import tensor_facts
 from app.services.prepared import PreparedModel
+from app.worker.facts import tensor_facts
 
 
 def cut_facts(model: PreparedModel, cut: Cut, mode: Mode) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from app.core.dag import NO_PRODUCER, CostedDag
 def networkx_graph(dag: CostedDag) -> "nx.MultiDiGraph[str]":
     """Operators and graph inputs as vertices by name; an edge per tensor and consumer.
 
-    Attributes: ``op_type``, ``flops``, ``block`` of an operator; ``tensor``, ``shape``, ``dtype``,
-    ``bytes`` of an edge. A graph input is a vertex ``input:NAME`` of type ``Input`` (with more
-    colons where an operator has that name).
+    Attributes: ``op_type``, ``flops``, ``block`` of an operator; ``tensor``, ``shape`` (``?`` where
+    it is not known), ``dtype``, ``bytes``, ``uncuttable`` of an edge. A graph input is a vertex
+    ``input:NAME`` of type ``Input`` (with more colons where an operator has that name).
     """
     graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
     blocks = block_of_node(dag, blocks_of(dag))
@@ -66,9 +66,11 @@ def _input_vertex(dag: CostedDag, tensor: int) -> str:
 
 
 def _edge(dag: CostedDag, tensor: int) -> dict[str, Any]:
+    shape = dag.tensor_shapes[tensor]
     return {
         "tensor": dag.tensor_names[tensor],
-        "shape": "x".join(map(str, dag.tensor_shapes[tensor])),
+        "shape": "?" if shape is None else "x".join(map(str, shape)),
         "dtype": dag.tensor_dtypes[tensor],
         "bytes": int(dag.tensor_bytes[tensor]),
+        "uncuttable": not dag.tensor_is_cuttable[tensor],
     }

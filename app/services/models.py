@@ -2,25 +2,30 @@
 
 import hashlib
 import json
+from asyncio import CancelledError
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from anyio import to_thread
 from sqlalchemy.exc import IntegrityError
 
 from app.core.blocks import block_of_node, blocks_of
-from app.core.dag import NO_PRODUCER, CostedDag, Mask
-from app.core.errors import TooManyCutsError
-from app.core.splitting.cut_table import CutTable, Family, build_table
-from app.errors import NotFoundError
-from app.ingest import IngestedModel, ingest
+from app.core.dag import NO_PRODUCER, CostedDag
+from app.core.scenario import Mode
+from app.core.splitting.cut_table import Family
+from app.errors import NotFoundError, NotReadyError
 from app.services.prepared import PreparedModels
+from app.services.spool import SpooledFile
+from app.services.workers import ReadModel, ReadOptions, Workers
 from app.store import cut_tables as table_store
 from app.store import models as model_store
 from app.store.database import Database
 from app.store.models import ModelRow
 from app.store.pages import Page
+from app.worker.facts import tensor_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,36 +37,60 @@ class Registration:
 
 
 class ModelService:
-    """Models of one database. Methods block; call them from a worker thread."""
+    """Models of one database. Methods that are no coroutines block; call these from a thread."""
 
-    def __init__(self, database: Database, prepared: PreparedModels) -> None:
+    def __init__(self, database: Database, prepared: PreparedModels, workers: Workers) -> None:
         self._database = database
         self._prepared = prepared
+        self._workers = workers
 
-    def register(
-        self,
-        data: bytes,
-        name: str | None = None,
-        dims: Mapping[str, int] | None = None,
-        model_batch: int | None = None,
+    async def register(
+        self, file: SpooledFile, name: str | None, options: ReadOptions
     ) -> Registration:
-        """Ingest and store a model; the same content, dimensions and batch again are the same
-        model, whatever its name. Raises ``IngestError``, and then nothing is stored."""
-        ingested = ingest(data, dims, model_batch)
-        sha256 = hashlib.sha256(data).hexdigest()
-        row = _row(ingested, sha256, name)
-        tables = _first_tables(ingested.dag)
+        """Have a worker read a model, and store it; the same content and options again are the
+        same model, whatever its name. Raises ``IngestError`` or ``NotReadyError``, and then
+        nothing is stored."""
+        read = await self._workers.read(file.file, options)
+        return await to_thread.run_sync(self._store, _row(read, file.sha256, name, options), read)
+
+    async def build_more_tables(self, model_id: str) -> None:
+        """Have a worker build the tables for a device faster than the server ahead of the first
+        request.
+
+        Ranges of validity read them as well, wherever a cut stays best until the sides are equally
+        fast. What is out of reach is left out; whoever asks for it is told.
+        """
+        # At the end of the service there are no workers any more, and then nobody waits.
+        with suppress(NotReadyError, CancelledError):
+            dag = await to_thread.run_sync(self._packed_dag, model_id)
+            if dag is not None:
+                tables = await self._workers.build(dag, [Family.hull(mode) for mode in Mode])
+                await to_thread.run_sync(self._store_tables, model_id, tables)
+
+    def _store(self, row: ModelRow, read: ReadModel) -> Registration:
         try:
             with self._database.writing() as connection:
                 known = model_store.get(connection, row.id)
                 if known is None:
-                    model_store.add(connection, row, ingested.dag)
-                    for family, table in tables.items():
+                    model_store.add(connection, row, read.dag)
+                    for family, table in read.tables.items():
                         table_store.put(connection, row.id, family, table)
         except IntegrityError:
             # Another process stored it between the look and the insertion.
             known = self.get(row.id)
         return Registration(known or row, is_new=known is None)
+
+    def _packed_dag(self, model_id: str) -> bytes | None:
+        with self._database.reading() as connection:
+            return model_store.get_packed_dag(connection, model_id)
+
+    def _store_tables(self, model_id: str, tables: Mapping[Family, bytes]) -> None:
+        # A model that was deleted meanwhile takes no tables.
+        with suppress(IntegrityError), self._database.writing() as connection:
+            for family, table in tables.items():
+                table_store.put(connection, model_id, family, table)
+        # Whoever has it in memory has it without these tables.
+        self._prepared.discard(model_id)
 
     def get(self, model_id: str) -> ModelRow:
         """The model of this id. Raises ``NotFoundError``."""
@@ -85,52 +114,19 @@ class ModelService:
             raise NotFoundError(f"there is no model {model_id!r}")
 
 
-def _first_tables(dag: CostedDag) -> dict[Family, CutTable]:
-    """The table that nearly every request is answered from; the others are built when needed."""
-    try:
-        return {Family.SLOWER_DEVICE: build_table(dag, Family.SLOWER_DEVICE)}
-    except TooManyCutsError:
-        return {}
-
-
-def _row(ingested: IngestedModel, sha256: str, name: str | None) -> ModelRow:
-    dag, facts = ingested.dag, ingested.facts
-    identity = json.dumps([sha256, sorted(facts.bound_dims.items()), dag.model_batch])
+def _row(read: ReadModel, sha256: str, name: str | None, options: ReadOptions) -> ModelRow:
+    summary = read.summary
+    identity: list[Any] = [sha256, sorted(summary["bound_dims"].items()), summary["model_batch"]]
+    if options.parameters:
+        identity.append(sorted(options.parameters))
     return ModelRow(
         # Made from what it identifies: uploads of the same model at the same moment agree on it.
-        id=hashlib.sha256(identity.encode()).hexdigest()[:32],
+        id=hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32],
         name=name or f"model-{sha256[:12]}",
         sha256=sha256,
         created_at=datetime.now(UTC),
-        summary={
-            "ir_version": facts.ir_version,
-            "opsets": facts.opsets,
-            "nodes": dag.node_count,
-            "tensors": dag.tensor_count,
-            "flops": dag.total_flops,
-            "parameter_bytes": int(dag.parameter_bytes.sum()),
-            "model_batch": dag.model_batch,
-            "bound_dims": facts.bound_dims,
-            "inputs": _tensors(dag, dag.tensor_producers == NO_PRODUCER),
-            "outputs": _tensors(dag, dag.tensor_is_output),
-            "blocks": len(blocks_of(dag)),
-            "warnings": list(facts.warnings),
-        },
+        summary=summary,
     )
-
-
-def _tensors(dag: CostedDag, chosen: Mask) -> list[dict[str, Any]]:
-    return [tensor_facts(dag, index) for index in chosen.nonzero()[0].tolist()]
-
-
-def tensor_facts(dag: CostedDag, index: int) -> dict[str, Any]:
-    """Name, shape, dtype and bytes of a tensor, as JSON."""
-    return {
-        "name": dag.tensor_names[index],
-        "shape": list(dag.tensor_shapes[index]),
-        "dtype": dag.tensor_dtypes[index],
-        "bytes": int(dag.tensor_bytes[index]),
-    }
 
 
 def graph_of(dag: CostedDag) -> dict[str, Any]:
@@ -151,6 +147,7 @@ def graph_of(dag: CostedDag) -> dict[str, Any]:
                 "producer": None if producers[i] == NO_PRODUCER else producers[i],
                 "consumers": consumers,
                 "is_output": bool(dag.tensor_is_output[i]),
+                "uncuttable": not dag.tensor_is_cuttable[i],
             }
             for i, consumers in enumerate(dag.tensor_consumers.to_lists())
         ],

@@ -25,6 +25,7 @@ from app.errors import NotFoundError
 from app.store import cut_tables as table_store
 from app.store import models as model_store
 from app.store.database import Database
+from app.store.packing import pack_table
 
 MOST_CONSTRAINED = 16
 """Sets of constraints whose tables a prepared model keeps."""
@@ -121,9 +122,12 @@ class PreparedModel:
         return {mode: cut_of(self.dag, everything, mode) for mode in Mode}
 
     @cached_property
-    def server_only(self) -> dict[Mode, Cut]:
-        """Everything on the server."""
+    def server_only(self) -> dict[Mode, Cut] | None:
+        """Everything on the server; None where an uncuttable graph input keeps some of it on the
+        device."""
         nothing = np.zeros(self.dag.node_count, dtype=np.bool_)
+        if not self.dag.is_cut(nothing):
+            return None
         return {mode: cut_of(self.dag, nothing, mode) for mode in Mode}
 
     @property
@@ -192,19 +196,10 @@ class PreparedModels:
                 with suppress(TooManyCutsError):
                     self._keep_table(model, family, model.free.tables.get(family))
 
-    def build_hulls(self, model_id: str) -> None:
-        """Have the tables for a device faster than the server built ahead of the first request.
-
-        Ranges of validity read them as well, wherever a cut stays best until the sides are equally
-        fast.
-        """
-        with suppress(NotFoundError):
-            self.build_all(self.load(model_id), [Family.hull(mode) for mode in Mode])
-
     def _keep_table(self, model: PreparedModel, family: Family, table: CutTable) -> None:
         try:
             with self._database.writing() as connection:
-                table_store.put(connection, model.model_id, family, table)
+                table_store.put(connection, model.model_id, family, pack_table(table))
         except IntegrityError:
             # The model was deleted meanwhile.
             self.discard(model.model_id)

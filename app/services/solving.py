@@ -29,10 +29,18 @@ PROGRAMME_TOLERANCE = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Baselines:
-    """The delays in seconds of the two trivial cuts, whether or not the constraints allow them."""
+    """The delays in seconds of the two trivial cuts, whether or not the constraints allow them.
+
+    ``server_only_s``: None where everything on the server is no cut of the model.
+    """
 
     device_only_s: float
-    server_only_s: float
+    server_only_s: float | None
+
+    @property
+    def are_finite(self) -> bool:
+        """Whether both (or the one that there is) are numbers that can be told."""
+        return math.isfinite(self.device_only_s + (self.server_only_s or 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +111,12 @@ class _Situation:
 
 def _situation(model: PreparedModel, scenario: Scenario, constraints: Constraints) -> _Situation:
     prices = prices_of(scenario, model.dag.model_batch)
+    device_only, server_only = model.device_only, model.server_only
     baselines = Baselines(
-        float(delay_of(model.device_only[scenario.mode], prices).total_s),
-        float(delay_of(model.server_only[scenario.mode], prices).total_s),
+        float(delay_of(device_only[scenario.mode], prices).total_s),
+        float(delay_of(server_only[scenario.mode], prices).total_s) if server_only else None,
     )
-    if not math.isfinite(baselines.device_only_s + baselines.server_only_s):
+    if not baselines.are_finite:
         raise UnpriceableError(
             "the scenario makes delays infinite: a rate is too small or a count too large"
         )

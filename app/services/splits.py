@@ -241,7 +241,7 @@ def _batch_row(
     model: PreparedModel, query: BatchQuery, place: int, solved: BatchSolved, solve_s: float
 ) -> SplitRow:
     """A result of a batch in the form of a single one; ``solve_s``: its share of the time."""
-    answer = solved.answers[place]
+    answer, server_only_s = solved.answers[place], solved.server_only_s
     single = {
         "id": None,
         "model_id": model.model_id,
@@ -250,7 +250,7 @@ def _batch_row(
         "delay": answer["delay"],
         "baselines": {
             "device_only_s": float(solved.device_only_s[place]),
-            "server_only_s": float(solved.server_only_s[place]),
+            "server_only_s": None if server_only_s is None else float(server_only_s[place]),
         },
         "objective_value": answer["objective_value"],
         "optimal": True,

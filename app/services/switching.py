@@ -86,7 +86,7 @@ def decide(
 
 
 def _cut_by_tensors(dag: CostedDag, names: Sequence[str]) -> Mask:
-    """The smallest closed set that makes the named tensors and lets no other one cross.
+    """The smallest cut that makes the named tensors and lets no other one cross.
 
     No tensors at all cross where everything is on the device. Complexity: linear in the uses of
     tensors.
@@ -98,6 +98,13 @@ def _cut_by_tensors(dag: CostedDag, names: Sequence[str]) -> Mask:
             f"the model has no tensor named {unknown[0]!r} (tensor names stand in its graph)",
             loc=("current_cut",),
         )
+    uncuttable = [name for name in names if not dag.tensor_is_cuttable[index[name]]]
+    if uncuttable:
+        raise UnknownCutError(
+            f"tensor {uncuttable[0]!r} is a cut tensor of no cut: it never crosses, as its size is "
+            "not known before the model runs",
+            loc=("current_cut",),
+        )
     if not names:
         return np.ones(dag.node_count, dtype=np.bool_)
     named = {index[name] for name in names}
@@ -107,7 +114,8 @@ def _cut_by_tensors(dag: CostedDag, names: Sequence[str]) -> Mask:
     for tensor, producer in enumerate(producers):
         (inputs if producer == NO_PRODUCER else makes[producer]).append(tensor)
     on_device = np.zeros(dag.node_count, dtype=np.bool_)
-    # Nodes that must be on the device; whatever uses a tensor that may not cross is one.
+    # Nodes that must be on the device; whatever uses a tensor that may not cross is one. (No
+    # uncuttable tensor may, as none is named: what is found meets all requirements of a cut.)
     stack = [producers[t] for t in named if producers[t] != NO_PRODUCER]
     stack += [user for t in inputs if t not in named for user in dag.tensor_consumers.row(t)]
     while stack:

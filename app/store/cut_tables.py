@@ -4,16 +4,16 @@ from sqlalchemy import delete, insert, select
 
 from app.core.splitting.cut_table import CutTable, Family
 from app.store.database import ReadConnection, WriteConnection
-from app.store.packing import pack_table, unpack_table
+from app.store.packing import unpack_table
 from app.store.tables import cut_tables
 
 
-def put(connection: WriteConnection, model_id: str, family: Family, table: CutTable) -> None:
-    """Keep a table, in place of one that is there already."""
+def put(connection: WriteConnection, model_id: str, family: Family, table: bytes) -> None:
+    """Keep a packed table, in place of one that is there already."""
     key = (cut_tables.c.model_id == model_id) & (cut_tables.c.family == family.value)
     connection.execute(delete(cut_tables).where(key))
     connection.execute(
-        insert(cut_tables).values(model_id=model_id, family=family.value, body=pack_table(table))
+        insert(cut_tables).values(model_id=model_id, family=family.value, body=table)
     )
 
 

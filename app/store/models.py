@@ -9,7 +9,7 @@ from sqlalchemy import delete, insert, select
 from app.core.dag import CostedDag
 from app.store.database import ReadConnection, WriteConnection
 from app.store.ids import is_id
-from app.store.packing import pack_dag, unpack_dag
+from app.store.packing import unpack_dag
 from app.store.pages import Page, newest_first, page_of
 from app.store.tables import models, prepared_models
 
@@ -25,8 +25,8 @@ class ModelRow:
     summary: dict[str, Any]
 
 
-def add(connection: WriteConnection, row: ModelRow, dag: CostedDag) -> None:
-    """Insert a model that is not there yet, with its DAG."""
+def add(connection: WriteConnection, row: ModelRow, dag: bytes) -> None:
+    """Insert a model that is not there yet, with its packed DAG."""
     connection.execute(
         insert(models).values(
             id=row.id,
@@ -36,7 +36,7 @@ def add(connection: WriteConnection, row: ModelRow, dag: CostedDag) -> None:
             summary=row.summary,
         )
     )
-    connection.execute(insert(prepared_models).values(model_id=row.id, dag=pack_dag(dag)))
+    connection.execute(insert(prepared_models).values(model_id=row.id, dag=dag))
 
 
 def get(connection: ReadConnection | WriteConnection, model_id: str) -> ModelRow | None:
@@ -49,11 +49,17 @@ def get(connection: ReadConnection | WriteConnection, model_id: str) -> ModelRow
 
 def get_dag(connection: ReadConnection, model_id: str) -> CostedDag | None:
     """The costed DAG of a model, if there is one."""
+    packed = get_packed_dag(connection, model_id)
+    return unpack_dag(packed) if packed is not None else None
+
+
+def get_packed_dag(connection: ReadConnection, model_id: str) -> bytes | None:
+    """The costed DAG of a model as it is stored, if there is one."""
     if not is_id(model_id):
         return None
     query = select(prepared_models.c.dag).where(prepared_models.c.model_id == model_id)
-    packed = connection.execute(query).scalar_one_or_none()
-    return unpack_dag(packed) if packed is not None else None
+    packed: bytes | None = connection.execute(query).scalar_one_or_none()
+    return packed
 
 
 def page(connection: ReadConnection, limit: int, cursor: str | None) -> Page:

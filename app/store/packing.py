@@ -11,7 +11,9 @@ from app.core.csr import Csr
 from app.core.dag import CostedDag, Mask
 from app.core.splitting.cut_table import CutTable
 
-FORMAT = 1
+FORMAT = 2
+"""Of DAGs. Format 1 did not know uncuttable tensors."""
+TABLE_FORMAT = 1
 
 
 def pack_dag(dag: CostedDag) -> bytes:
@@ -36,11 +38,17 @@ def pack_dag(dag: CostedDag) -> bytes:
 
 
 def unpack_dag(packed: bytes) -> CostedDag:
-    """The DAG that ``pack_dag`` packed. Raises ``ValueError`` for another format."""
+    """The DAG that ``pack_dag`` packed, in this format or an earlier one.
+
+    Raises ``ValueError`` for another format.
+    """
     with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     texts = json.loads(arrays.pop("texts").tobytes())
-    if texts.pop("format") != FORMAT:
+    stored_format = texts.pop("format")
+    if stored_format == 1:
+        arrays["tensor_is_cuttable"] = np.ones(len(texts["tensor_names"]), dtype=np.bool_)
+    elif stored_format != FORMAT:
         raise ValueError("the stored DAG has a format that this version does not read")
     values: dict[str, object] = {**texts, **arrays}
     for name in ("tensor_consumers", "parameter_users"):
@@ -49,7 +57,9 @@ def unpack_dag(packed: bytes) -> CostedDag:
     for name, value in texts.items():
         if isinstance(value, list):
             values[name] = tuple(value)
-    values["tensor_shapes"] = tuple(tuple(shape) for shape in texts["tensor_shapes"])
+    values["tensor_shapes"] = tuple(
+        None if shape is None else tuple(shape) for shape in texts["tensor_shapes"]
+    )
     return CostedDag(**values)  # type: ignore[arg-type]
 
 
@@ -59,7 +69,7 @@ def pack_table(table: CutTable) -> bytes:
     np.savez_compressed(
         buffer,
         allow_pickle=False,
-        format=np.array(FORMAT),
+        format=np.array(TABLE_FORMAT),
         quantities=table.quantities,
         on_device_bits=table.on_device_bits,
         node_count=np.array(table.node_count),
@@ -70,7 +80,7 @@ def pack_table(table: CutTable) -> bytes:
 def unpack_table(packed: bytes) -> CutTable:
     """The table that ``pack_table`` packed. Raises ``ValueError`` for another format."""
     with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
-        if int(archive["format"]) != FORMAT:
+        if int(archive["format"]) != TABLE_FORMAT:
             raise ValueError("the stored table has a format that this version does not read")
         return CutTable(
             archive["quantities"], archive["on_device_bits"], int(archive["node_count"])

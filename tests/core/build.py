@@ -11,12 +11,15 @@ NBYTES = 10
 
 
 def hand_made(
-    wires: str, outputs: str = "", parameters: Sequence[tuple[str, int, str]] = ()
+    wires: str,
+    outputs: str = "",
+    parameters: Sequence[tuple[str, int, str]] = (),
+    uncuttable: str = "",
 ) -> CostedDag:
     """A DAG from lines such as ``x,h -> add -> y``: tensors read, node, tensors made.
 
-    Tensors that no line makes are graph inputs. Every node has 100 FLOPs and every tensor 10 bytes.
-    ``parameters`` lists name, bytes and users.
+    Tensors that no line makes are graph inputs. Every node has 100 FLOPs and every tensor 10 bytes,
+    but for the uncuttable ones. ``parameters`` lists name, bytes and users.
     """
     lines = [[part.strip() for part in line.split("->")] for line in wires.strip().splitlines()]
     index = {name: i for i, (_, name, _) in enumerate(lines)}
@@ -29,13 +32,14 @@ def hand_made(
     tensors = [
         Tensor(
             name,
-            (),
+            None if name in uncuttable.split() else (),
             "x",
-            NBYTES,
+            0 if name in uncuttable.split() else NBYTES,
             made.get(name, NO_PRODUCER),
             tuple(i for i, names in enumerate(reads) if name in names),
             True,
             name in outputs.split(),
+            name not in uncuttable.split(),
         )
         for name in named
     ]
@@ -77,6 +81,7 @@ def reordered(dag: CostedDag, order: Sequence[int]) -> CostedDag:
             tuple(sorted(place[user] for user in users)),
             bool(dag.tensor_is_floating[t]),
             bool(dag.tensor_is_output[t]),
+            bool(dag.tensor_is_cuttable[t]),
         )
         for t, users in enumerate(dag.tensor_consumers.to_lists())
     ]

@@ -12,7 +12,7 @@ from app.core.blocks import block_of_node, blocks_of
 from app.core.dag import NO_PRODUCER, CostedDag, Node, Tensor
 from tests.core.build import digraph, hand_made, nodes_of, reordered
 from tests.fixture_models import FIXTURES, Fixture, ingested
-from tests.oracles import closed_sets
+from tests.oracles import all_cuts
 from tests.strategies import dags
 
 Places = dict[frozenset[str], str]
@@ -134,11 +134,11 @@ def test_the_drawn_graphs_have_blocks() -> None:
 @given(st.one_of(series_of_parts(), dags(max_nodes=9)))
 @settings(max_examples=150, deadline=None)
 def test_every_cut_lies_in_one_block(dag: CostedDag) -> None:
-    """Whatever closed set runs on the device, all blocks but one are on one side altogether."""
+    """Whatever cut is made, all blocks but one are on one side altogether."""
     if dag.node_count > 12:
         return
     blocks = blocks_of(dag)
-    for device in closed_sets(dag):
+    for device in all_cuts(dag):
         sides = [{i in device for i in range(block.start, block.stop)} for block in blocks]
         divided = [i for i, side in enumerate(sides) if len(side) == 2]
         assert len(divided) <= 1

@@ -1,4 +1,4 @@
-"""Constraints: the forced sets, against networkx and against all closed sets."""
+"""Constraints: the forced sets, against networkx and against all cuts."""
 
 from collections.abc import Callable
 
@@ -12,8 +12,8 @@ from app.core.constraints import Constraints, forced_sides
 from app.core.dag import CostedDag
 from app.core.errors import ContradictoryPinsError, InfeasibleError, UnknownNodeError
 from tests.core.build import digraph, hand_made, nodes_of
-from tests.oracles import closed_sets, crossing_tensors
-from tests.strategies import dags
+from tests.oracles import all_cuts, crossing_tensors
+from tests.strategies import dags, pins
 
 Step = Callable[["nx.DiGraph[tuple[str, int]]", tuple[str, int]], set[tuple[str, int]]]
 
@@ -22,7 +22,7 @@ CHAIN = hand_made("x -> conv1 -> p\np -> conv2 -> q\nq,z -> head -> y", "y")
 
 def drawn(dag: CostedDag, data: st.DataObject) -> Constraints:
     """Pins of up to three nodes on either side."""
-    names = st.sets(st.sampled_from(dag.node_names), max_size=3).map(sorted).map(tuple)
+    names = pins(dag, max_size=3)
     return Constraints(data.draw(names), data.draw(names), data.draw(st.booleans()))
 
 
@@ -31,13 +31,37 @@ def members(mask: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> frozenset[int]:
     return frozenset(np.flatnonzero(mask).tolist())
 
 
-@given(dags(), st.data())
+def requirement_graph(dag: CostedDag) -> "nx.DiGraph[tuple[str, int]]":
+    """The graph of nodes and tensors, where uncuttable tensors that nodes make lead both ways."""
+    graph = digraph(dag)
+    for t, users in enumerate(dag.tensor_consumers.to_lists()):
+        maker = int(dag.tensor_producers[t])
+        if maker >= 0 and not dag.tensor_is_cuttable[t]:
+            graph.add_edge(("tensor", t), ("node", maker))
+            graph.add_edges_from((("node", user), ("tensor", t)) for user in users)
+    return graph
+
+
+def readers(dag: CostedDag, *, uncuttable_only: bool) -> tuple[str, ...]:
+    """The names of the nodes that use graph inputs."""
+    return tuple(
+        {
+            dag.node_names[user]
+            for t, users in enumerate(dag.tensor_consumers.to_lists())
+            if dag.tensor_producers[t] < 0 and not (uncuttable_only and dag.tensor_is_cuttable[t])
+            for user in users
+        }
+    )
+
+
+@given(dags(min_nodes=0), st.data())
 @settings(max_examples=300, deadline=None)
 def test_forced_sets_are_ancestors_and_descendants(dag: CostedDag, data: st.DataObject) -> None:
-    """The device's forced nodes are the pins and readers of kept inputs with all their ancestors,
-    the server's are the pins with all their descendants; they are refused if they meet."""
+    """The device's forced nodes are the pins and the readers of kept and of uncuttable inputs with
+    all that they require, the server's are the pins with all that requires them; they are refused
+    if they meet."""
     constraints = drawn(dag, data)
-    graph = digraph(dag)
+    graph = requirement_graph(dag)
 
     def reach(names: tuple[str, ...], step: Step) -> frozenset[int]:
         found = frozenset(dag.node_index[name] for name in names)
@@ -52,14 +76,8 @@ def test_forced_sets_are_ancestors_and_descendants(dag: CostedDag, data: st.Data
         with pytest.raises(ContradictoryPinsError):
             forced_sides(dag, constraints)
         return
-    if constraints.keep_inputs_on_device:
-        readers = {
-            dag.node_names[user]
-            for t, users in enumerate(dag.tensor_consumers.to_lists())
-            if dag.tensor_producers[t] < 0
-            for user in users
-        }
-        device |= reach(tuple(readers), nx.ancestors)
+    only_some = not constraints.keep_inputs_on_device
+    device |= reach(readers(dag, uncuttable_only=only_some), nx.ancestors)
     if device & server:
         with pytest.raises(InfeasibleError):
             forced_sides(dag, constraints)
@@ -69,19 +87,19 @@ def test_forced_sets_are_ancestors_and_descendants(dag: CostedDag, data: st.Data
     assert members(forced.server) == server
 
 
-@given(dags(max_nodes=8), st.data())
+@given(dags(max_nodes=8, min_nodes=0), st.data())
 @settings(max_examples=200, deadline=None)
 def test_forced_sets_describe_exactly_the_feasible_cuts(
     dag: CostedDag, data: st.DataObject
 ) -> None:
-    """A closed set satisfies the constraints exactly if it holds the one forced set and none of
-    the other; where none does, the constraints are refused."""
+    """A cut satisfies the constraints exactly if it holds the one forced set and none of the
+    other; where none does, the constraints are refused."""
     constraints = drawn(dag, data)
     on_device = {dag.node_index[name] for name in constraints.pin_device}
     on_server = {dag.node_index[name] for name in constraints.pin_server}
     feasible = {
         device
-        for device in closed_sets(dag)
+        for device in all_cuts(dag)
         if on_device <= device
         and not on_server & device
         and not (
@@ -96,7 +114,7 @@ def test_forced_sets_describe_exactly_the_feasible_cuts(
     forced = forced_sides(dag, constraints)
     described = {
         device
-        for device in closed_sets(dag)
+        for device in all_cuts(dag)
         if members(forced.device) <= device and not members(forced.server) & device
     }
     assert described == feasible

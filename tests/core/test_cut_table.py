@@ -1,4 +1,4 @@
-"""The cut tables against brute force over all closed sets."""
+"""The cut tables against brute force over all cuts."""
 
 from fractions import Fraction
 
@@ -8,14 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.constraints import Constraints, ForcedSides, forced_sides
-from app.core.dag import CostedDag, NodeWork
+from app.core.dag import NO_PRODUCER, CostedDag, Node, NodeWork, Tensor
 from app.core.errors import SplitError, TooManyCutsError
 from app.core.quantities import cut_of, kept_activation_bytes, peak_activation_bytes
 from app.core.scenario import Mode
+from app.core.splitting import frontier
 from app.core.splitting.cut_table import Family, build_table
 from app.core.splitting.frontier import COLUMNS
-from tests.oracles import closed_sets
-from tests.strategies import dags
+from tests.oracles import all_cuts
+from tests.strategies import dags, pins
 
 Vector = tuple[float, ...]
 
@@ -144,13 +145,13 @@ COMPARED = {
 
 def allowed_sets(dag: CostedDag, forced: ForcedSides) -> list[frozenset[int]]:
     must, must_not = set(np.flatnonzero(forced.device)), set(np.flatnonzero(forced.server))
-    return [device for device in closed_sets(dag) if must <= device and not must_not & device]
+    return [device for device in all_cuts(dag) if must <= device and not must_not & device]
 
 
 @st.composite
 def constrained_dags(draw: st.DrawFn) -> tuple[CostedDag, ForcedSides]:
-    dag = draw(dags(max_nodes=9))
-    names = st.sets(st.sampled_from(dag.node_names), max_size=2).map(sorted).map(tuple)
+    dag = draw(dags(max_nodes=9, min_nodes=0))
+    names = pins(dag, max_size=2)
     try:
         return dag, forced_sides(dag, Constraints(draw(names), draw(names), draw(st.booleans())))
     except SplitError:
@@ -165,7 +166,7 @@ def constrained_dags(draw: st.DrawFn) -> tuple[CostedDag, ForcedSides]:
 def test_table_equals_the_brute_force_pareto_front(
     family: Family, case: tuple[CostedDag, ForcedSides]
 ) -> None:
-    """The rows of a table are exactly the non-dominated vectors over all allowed closed sets."""
+    """The rows of a table are exactly the non-dominated vectors over all allowed cuts."""
     dag, forced = case
     columns = COMPARED[family]
     vectors = {
@@ -185,7 +186,7 @@ def test_table_equals_the_brute_force_pareto_front(
 def test_hull_table_equals_the_brute_force_hull(
     family: Family, case: tuple[CostedDag, ForcedSides]
 ) -> None:
-    """The rows are exactly the vertices of the lower hull of all allowed closed sets."""
+    """The rows are exactly the vertices of the lower hull of all allowed cuts."""
     dag, forced = case
     columns = COMPARED[family]
     vectors = {
@@ -202,13 +203,13 @@ def test_hull_table_equals_the_brute_force_hull(
 @given(case=constrained_dags())
 @settings(max_examples=150, deadline=None)
 def test_rows_carry_the_quantities_of_their_cut(case: tuple[CostedDag, ForcedSides]) -> None:
-    """Every row's nodes are a closed set, and its quantities are the reference's for that set."""
+    """Every row's nodes make a cut, and its quantities are the reference's for that cut."""
     dag, forced = case
     for family in Family:
         table = build_table(dag, family, forced)
         for index, row in enumerate(table.quantities.tolist()):
             mask = table.on_device(index)
-            assert dag.is_closed(mask)
+            assert dag.is_cut(mask)
             expected = figures(dag, frozenset(np.flatnonzero(mask).tolist()))
             got = dict(zip(COLUMNS, row, strict=True))
             got.pop("retained_bytes")
@@ -222,6 +223,32 @@ def test_a_bound_on_the_search_is_an_error_not_a_guess() -> None:
     dag = ingested("light_inception_v2").dag
     with pytest.raises(TooManyCutsError):
         build_table(dag, Family.FULL_TRAINING, most_cuts=50)
+
+
+def side_by_side(count: int) -> CostedDag:
+    """Nodes that all read one input, each twice as dear as the one before, on either side: every
+    set of them is a cut that can be best."""
+    nodes = [Node(f"n{i}", "Op", 2**i) for i in range(count)]
+    tensors = [Tensor("x", (), "x", 1, NO_PRODUCER, tuple(range(count)), True, False)]
+    tensors += [Tensor(f"y{i}", (), "x", 2**i, i, (), True, True) for i in range(count)]
+    return CostedDag.build(nodes, tensors, [])
+
+
+def test_a_table_that_takes_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what a search may take, each has its bound: comparisons of cuts, the size of the DAG, and
+    that of what is found; just within them there is a table."""
+    dag = side_by_side(8)
+    assert len(build_table(dag, Family.SLOWER_DEVICE)) == 2**8
+    with pytest.raises(TooManyCutsError, match="comparisons"):
+        build_table(dag, Family.SLOWER_DEVICE, most_comparisons=10_000)
+    monkeypatch.setattr(frontier, "MOST_MEMBERS", 2**8 * 8 - 1)
+    with pytest.raises(TooManyCutsError, match="256 cuts can be best, too many"):
+        build_table(dag, Family.SLOWER_DEVICE)
+    monkeypatch.setattr(frontier, "MOST_MEMBERS", 2**8 * 8)
+    assert len(build_table(dag, Family.SLOWER_DEVICE)) == 2**8
+    monkeypatch.setattr(frontier, "MOST_BITS", 8 * (8 + 9) - 1)
+    with pytest.raises(TooManyCutsError, match="8 nodes are too many"):
+        build_table(dag, Family.SLOWER_DEVICE)
 
 
 @given(constrained_dags(), st.data())

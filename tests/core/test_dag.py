@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from app.core.csr import Csr
 from app.core.dag import NO_PRODUCER, CostedDag, Node, NodeWork, Parameter, Tensor
 from tests.core.build import digraph, hand_made
-from tests.oracles import closed_sets
+from tests.oracles import all_cuts
 from tests.strategies import dags
 
 A, B = Node("a", "Op", 1), Node("b", "Op", 2)
@@ -66,7 +66,7 @@ def test_an_empty_graph_is_a_dag() -> None:
     dag = CostedDag.build([], [], [])
     assert (dag.node_count, dag.tensor_count, dag.total_flops) == (0, 0, 0)
     assert [side.tolist() for side in dag.edges] == [[], []]
-    assert dag.is_closed(np.zeros(0, dtype=np.bool_))
+    assert dag.is_cut(np.zeros(0, dtype=np.bool_))
 
 
 def test_a_dag_holds_what_it_was_built_from() -> None:
@@ -104,12 +104,12 @@ def test_edges_and_neighbours_are_networkxs(dag: CostedDag) -> None:
 
 @given(dags(max_nodes=8))
 @settings(max_examples=100, deadline=None)
-def test_closed_sets_are_recognised(dag: CostedDag) -> None:
-    """A set of nodes is closed exactly if it is among the closed sets by definition."""
-    closed = set(closed_sets(dag))
+def test_cuts_are_recognised(dag: CostedDag) -> None:
+    """A set of nodes makes a cut exactly if it is among the cuts by definition."""
+    cuts = set(all_cuts(dag))
     for bits in range(2**dag.node_count):
         mask = np.array([bits >> i & 1 for i in range(dag.node_count)], dtype=np.bool_)
-        assert dag.is_closed(mask) == (frozenset(np.flatnonzero(mask).tolist()) in closed)
+        assert dag.is_cut(mask) == (frozenset(np.flatnonzero(mask).tolist()) in cuts)
 
 
 def test_work_is_the_same_on_both_sides_unless_measured() -> None:
@@ -131,6 +131,24 @@ def test_compressed_rows_read_as_lists(lists: list[list[int]], flags: list[bool]
     assert packed.row_of_entry().tolist() == [i for i, row in enumerate(lists) for _ in row]
     hits = packed.any_per_row(np.array(flags))
     assert hits.tolist() == [any(flags[entry] for entry in row) for row in lists]
+
+
+@given(
+    st.lists(st.sets(st.integers(0, 7), max_size=3).map(sorted), min_size=8, max_size=8),
+    st.lists(st.booleans(), min_size=8, max_size=8),
+)
+def test_reached_rows_are_networkxs(lists: list[list[int]], flags: list[bool]) -> None:
+    """From flagged rows, what entries lead to is reached, in circles as well, and nothing else."""
+    graph: nx.DiGraph[int] = nx.DiGraph()
+    graph.add_nodes_from(range(8))
+    graph.add_edges_from((i, entry) for i, row in enumerate(lists) for entry in row)
+    expected = {i for i, flag in enumerate(flags) if flag}
+    for i in sorted(expected):
+        expected |= nx.descendants(graph, i)
+    given_flags = np.array(flags)
+    reached = Csr.from_lists(lists).reached_from(given_flags)
+    assert set(np.flatnonzero(reached).tolist()) == expected
+    assert given_flags.tolist() == flags
 
 
 @given(st.lists(st.sets(st.integers(0, 9), max_size=5).map(sorted), max_size=8))

@@ -132,7 +132,7 @@ def parameters(dag: CostedDag) -> dict[str, tuple[int, list[str]]]:
     return {name: (size, [dag.node_names[i] for i in users]) for name, size, users in rows}
 
 
-def shapes(dag: CostedDag) -> dict[str, tuple[int, ...]]:
+def shapes(dag: CostedDag) -> dict[str, tuple[int, ...] | None]:
     """The shape of each tensor."""
     return dict(zip(dag.tensor_names, dag.tensor_shapes, strict=True))
 
@@ -143,3 +143,15 @@ def readers(dag: CostedDag) -> dict[str, list[str]]:
         name: [dag.node_names[i] for i in users]
         for name, users in zip(dag.tensor_names, dag.tensor_consumers.to_lists(), strict=True)
     }
+
+
+def function(name: str, *op_types: str) -> FunctionProto:
+    """A function of one operand that applies these operators in a row."""
+    names = ["X", *(f"t{i}" for i in range(len(op_types) - 1)), "Y"]
+    nodes = [
+        helper.make_node(op_type, [names[i]], [names[i + 1]], domain=domain)
+        for i, (domain, op_type) in enumerate(item.rpartition(".")[::2] for item in op_types)
+    ]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("there", 1)]
+    made: FunctionProto = helper.make_function("there", name, ["X"], ["Y"], nodes, opsets)
+    return made

@@ -3,7 +3,6 @@
 import pytest
 from onnx import GraphProto, NodeProto, helper
 
-from app.errors import InvalidModelError
 from app.ingest.captures import used_names
 from app.ingest.hoisting import hoist_body_weights
 from tests.ingest.build import (
@@ -58,10 +57,10 @@ def test_branches_read_the_tensors_that_they_capture() -> None:
 def test_a_branch_that_hands_an_outer_tensor_through_captures_it() -> None:
     """A body whose result is an outer tensor itself reads it, though ONNX's checker objects."""
     through = graph([], [], [value("h")])
-    choice = node("If", "c", "y", then_branch=through, else_branch=through)
+    choice = node("If", "c", "y", name="if", then_branch=through, else_branch=through)
     assert used_names(choice) == ["c", "h"]
-    with pytest.raises(InvalidModelError, match="'h' is not an output of any node"):
-        taken(model([node("Relu", "x", "h"), choice], [value("x"), C], [value("y")]))
+    dag = taken(model([node("Relu", "x", "h"), choice], [value("x"), C], [value("y")])).dag
+    assert readers(dag)["h"] == ["if"]
 
 
 def test_a_node_that_only_a_body_reads_is_alive() -> None:
@@ -172,8 +171,8 @@ def test_scans_capture() -> None:
 
 @pytest.mark.parametrize("is_constant_node", [False, True])
 def test_weights_inside_bodies_are_parameters(is_constant_node: bool) -> None:
-    """A large weight inside a branch counts, once for each branch that has its own; small values
-    inside a body, which may be its arguments, do not."""
+    """Weights inside a branch count, the large as well as the small, once for each branch that has
+    its own."""
 
     def body(count: int) -> GraphProto:
         small = floats("w0", 1)
@@ -191,7 +190,7 @@ def test_weights_inside_bodies_are_parameters(is_constant_node: bool) -> None:
         [value("y")],
     )
     sizes = sorted(parameters(dag).values())
-    assert sizes == [(1200, ["if"]), (2000, ["if"])]
+    assert sizes == [(4, ["if"]), (4, ["if"]), (1200, ["if"]), (2000, ["if"])]
     assert dag.tensor_names == ("x", "c", "y")
 
 
@@ -290,16 +289,22 @@ def test_shapes_inside_a_body_still_hang_on_its_small_constants() -> None:
     assert dict(zip(dag.tensor_names, dag.tensor_shapes, strict=True))["y"] == (2, 2)
 
 
-def test_control_flow_is_counted_by_its_output_and_said_so() -> None:
-    """An If has no FLOPs entry: it counts its output elements, and a warning names it."""
-    body = branch(node("Abs", "x", "r"))
+def test_an_if_costs_its_dearest_branch() -> None:
+    """An If counts the FLOPs of the dearer branch, and needs no warning for it."""
     ingested = taken(
         model(
-            [node("If", "c", "y", then_branch=body, else_branch=body)],
+            [
+                node(
+                    "If",
+                    "c",
+                    "y",
+                    then_branch=branch(node("Abs", "x", "r")),
+                    else_branch=branch(node("Sigmoid", "x", "s"), node("Neg", "s", "r")),
+                )
+            ],
             [value("x"), C],
             [value("y")],
         )
     )
-    assert ingested.dag.total_flops == 4
-    assert len(ingested.facts.warnings) == 1
-    assert "operator If has no FLOPs entry" in ingested.facts.warnings[0]
+    assert ingested.dag.total_flops == 4 * (4 + 1)
+    assert ingested.facts.warnings == ()

@@ -77,13 +77,15 @@ def test_integer_tensors_return_no_gradient() -> None:
     assert dag.tensor_dtypes[dag.tensor_names.index("b")] == "bool"
 
 
-def test_strings_have_no_bytes_of_their_own() -> None:
-    """A tensor of strings crosses the DAG with 0 bytes rather than stopping ingest."""
+def test_strings_have_no_size_before_the_model_runs() -> None:
+    """A tensor of strings is never cut, rather than stopping ingest or crossing for nothing."""
     dag = dag_of(
-        [node("Equal", "s s", "b")],
+        [node("Equal", "s s", "b"), node("Not", "b", "y")],
         [value("s", [4], TensorProto.STRING)],
-        [value("b", [4], BOOL)],
+        [value("y", [4], BOOL)],
         opset=19,
         ir_version=9,
     )
-    assert dict(zip(dag.tensor_names, dag.tensor_bytes.tolist(), strict=True)) == {"s": 0, "b": 4}
+    assert dag.tensor_is_cuttable.tolist() == [False, True, True]
+    assert dag.tensor_bytes.tolist() == [0, 4, 4]
+    assert dag.tensor_shapes == ((4,), (4,), (4,))

@@ -1,8 +1,6 @@
 """Shapes: arithmetic on shapes is carried out, what stays unknown is named, what contradicts
 itself is refused."""
 
-import re
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -167,14 +165,23 @@ def test_arithmetic_on_shapes_gives_what_a_run_gives(
 
 
 def test_unknown_shapes_are_named_with_their_operator() -> None:
-    """A tensor whose size hangs on data is named with the operator that makes it."""
+    """A tensor whose size hangs on data is never cut, and named with the operator that makes it;
+    whoever binds its dimensions gives it a size."""
     proto = model(
         [node("NonZero", "x", "where"), node("Cast", "where", "y", to=FLOAT)],
         [value("x", [3, 4])],
         [value("y", ["rank", "hits"])],
     )
-    with pytest.raises(UnknownShapeError, match=r"'where' \(made by NonZero\)"):
-        taken(proto)
+    ingested = taken(proto)
+    assert ingested.dag.tensor_is_cuttable.tolist() == [True, False, False]
+    assert ingested.facts.warnings[0] == (
+        "the size of 2 of 3 tensors is not known before the model runs: never cut, and counted as "
+        "0 bytes ('where (made by NonZero)', 'y (made by Cast)'; the 2 nodes around them do "
+        "100.00% of the model's FLOPs)"
+    )
+    dag = taken(proto, {"rank": 2, "hits": 5}).dag
+    assert shapes(dag)["y"] == (2, 5)
+    assert dag.tensor_is_cuttable.tolist() == [True, False, True]
 
 
 def test_the_first_of_many_unknown_shapes_are_named_and_the_rest_counted() -> None:
@@ -182,8 +189,9 @@ def test_the_first_of_many_unknown_shapes_are_named_and_the_rest_counted() -> No
     nodes = [node("NonZero", "x", "t0")]
     nodes += [node("Neg", f"t{i}", f"t{i + 1}") for i in range(9)]
     proto = model(nodes, [value("x", [3, 4])], [value("t9", ["r", "h"], INT64)])
-    with pytest.raises(UnknownShapeError, match=re.escape("'t4' (made by Neg) and 5 more")):
-        taken(proto)
+    warning = taken(proto).facts.warnings[0]
+    assert "'t4 (made by Neg)' and 5 more" in warning
+    assert "'t5" not in warning
 
 
 def test_custom_operators_without_stored_shapes_are_named_with_their_domain() -> None:
@@ -194,8 +202,7 @@ def test_custom_operators_without_stored_shapes_are_named_with_their_domain() ->
         [value("y")],
         domains={"there": 1},
     )
-    with pytest.raises(UnknownShapeError, match=r"'m' \(made by there\.Mystery\)"):
-        taken(proto)
+    assert "'m (made by there.Mystery)'" in taken(proto).facts.warnings[0]
 
 
 def test_stored_shapes_stand_in_for_inference() -> None:
@@ -274,10 +281,10 @@ def test_operands_that_contradict_their_operator_are_refused() -> None:
     """A product of unfitting extents is refused, and so is an axis beyond the rank."""
     x = value("x", [3, 4])
     proto = model([node("MatMul", "x x", "y", name="product")], [x], [value("y", [3, 3])])
-    with pytest.raises(InvalidModelError, match=r"'product'.*inner extents differ"):
+    with pytest.raises(InvalidModelError, match=r"'product'.*Incompatible dimensions"):
         taken(proto)
     nodes = [node("Concat", "x x", "m", axis=7), node("Relu", "m", "y")]
-    with pytest.raises(UnknownShapeError, match=r"'m' \(made by Concat\)"):
+    with pytest.raises(InvalidModelError, match=r"\(Concat\).*axis must be in"):
         taken(model(nodes, [x], [value("y", ["p", "q"])]))
 
 
@@ -317,8 +324,9 @@ def test_flops_that_hang_on_a_constant_argument_are_counted() -> None:
     assert dag.total_flops == 7 * (5 * 16 * 4) // 2
 
 
-def test_flops_that_hang_on_unknown_data_are_refused() -> None:
-    """Where FLOPs hang on the value of a graph input, the node and the tensor are named."""
+def test_flops_that_hang_on_unknown_data_are_estimated() -> None:
+    """Where FLOPs hang on the value of a graph input, the output's elements stand in, and a
+    warning says so."""
     proto = model(
         [node("DFT", "x - axis", "y", name="transform")],
         [value("x", [1, 16, 1]), value("axis", [], INT64)],
@@ -326,5 +334,6 @@ def test_flops_that_hang_on_unknown_data_are_refused() -> None:
         opset=20,
         ir_version=9,
     )
-    with pytest.raises(UnknownShapeError, match=r"'transform'.*'axis'"):
-        taken(proto)
+    ingested = taken(proto)
+    assert ingested.dag.total_flops == 32
+    assert "the FLOPs of 1 of 1 nodes (DFT) hang on sizes" in ingested.facts.warnings[-1]

@@ -9,7 +9,7 @@ from app.store import models as model_store
 from app.store import splits as split_store
 from app.store.database import Database
 from app.store.models import ModelRow
-from app.store.packing import pack_mask
+from app.store.packing import pack_dag, pack_mask
 from app.store.splits import SplitRow
 
 DAG = CostedDag.build(
@@ -38,7 +38,7 @@ def split_row(model_id: str, created_at: datetime = MOMENT) -> SplitRow:
 def add_model(database: Database, row: ModelRow | None = None) -> ModelRow:
     row = row or model_row()
     with database.writing() as connection:
-        model_store.add(connection, row, DAG)
+        model_store.add(connection, row, pack_dag(DAG))
     return row
 
 

@@ -18,6 +18,7 @@ from app.store import cut_tables as table_store
 from app.store import models as model_store
 from app.store import splits as split_store
 from app.store.database import Database, ReadConnection
+from app.store.packing import pack_dag, pack_table
 from app.store.pages import Page
 from app.store.tables import cut_tables, models, prepared_models, splits
 from tests.fixture_models import ingested
@@ -84,7 +85,7 @@ def test_removing_a_model_removes_what_hangs_on_it(database: Database) -> None:
     for row in (doomed, kept):
         for family in (Family.SLOWER_DEVICE, Family.HULL_TRAINING):
             with database.writing() as connection:
-                table_store.put(connection, row.id, family, build_table(DAG, family))
+                table_store.put(connection, row.id, family, pack_table(build_table(DAG, family)))
     for row in (doomed, doomed, kept):
         add_split(database, split_row(row.id))
     with database.writing() as connection:
@@ -117,7 +118,7 @@ def test_cut_table_reads_back(database: Database) -> None:
     made = {family: build_table(dag, family) for family in Family}
     for family in (*Family, *Family):
         with database.writing() as connection:
-            table_store.put(connection, row.id, family, made[family])
+            table_store.put(connection, row.id, family, pack_table(made[family]))
     with database.reading() as connection:
         found = table_store.all_of(connection, row.id)
         assert table_store.all_of(connection, "0" * 32) == {}
@@ -127,8 +128,9 @@ def test_cut_table_reads_back(database: Database) -> None:
         for name in ("quantities", "on_device_bits"):
             left, right = getattr(table, name), getattr(made[family], name)
             np.testing.assert_array_equal(left, right, strict=True)
+    packed = pack_table(made[Family.SLOWER_DEVICE])
     with pytest.raises(IntegrityError), database.writing() as connection:
-        table_store.put(connection, "0" * 32, Family.SLOWER_DEVICE, made[Family.SLOWER_DEVICE])
+        table_store.put(connection, "0" * 32, Family.SLOWER_DEVICE, packed)
 
 
 def test_failed_block_leaves_nothing(database: Database) -> None:
@@ -136,7 +138,7 @@ def test_failed_block_leaves_nothing(database: Database) -> None:
 
     def fail() -> None:
         with database.writing() as connection:
-            model_store.add(connection, model_row(), DAG)
+            model_store.add(connection, model_row(), pack_dag(DAG))
             raise RuntimeError("in the middle")
 
     with pytest.raises(RuntimeError, match="in the middle"):
@@ -278,7 +280,7 @@ def test_readers_do_not_wait_for_a_writer(database: Database) -> None:
     """While one transaction writes, another reads what was there before, at once."""
     add_model(database)
     with database.writing() as writing:
-        model_store.add(writing, model_row(), DAG)
+        model_store.add(writing, model_row(), pack_dag(DAG))
         with database.reading() as reading:
             assert len(model_store.page(reading, 10, None).items) == 1
     assert count(database, models) == 2

@@ -1,10 +1,9 @@
 """`/models`: upload, list, show, graph, delete."""
 
-import json
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, File, Form, Header, Path, Response, UploadFile
+from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.background import BackgroundTask
 
@@ -14,14 +13,13 @@ from app.api.dependencies import (
     NoQueryDep,
     PageQueryDep,
     ServicesDep,
-    only_form_fields,
 )
 from app.api.examples import DEMO_MODEL_ID
 from app.api.problems import problem_responses
 from app.api.responses import json_response
 from app.api.schemas import BlocksOut, CutTableOut, GraphOut, ModelOut, ModelPage
+from app.api.uploads import receive_upload, upload_body
 from app.core.scenario import Mode
-from app.errors import BadBindingError
 from app.services.block_facts import blocks_facts
 from app.services.cut_facts import cuts_of
 from app.services.graphs import graphml, node_link
@@ -29,8 +27,6 @@ from app.services.models import graph_of
 from app.store.models import ModelRow
 
 router = APIRouter(tags=["models"])
-
-PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 
 ModelId = Annotated[
     str, Path(description="Id of an uploaded model.", max_length=64, examples=[DEMO_MODEL_ID])
@@ -48,61 +44,18 @@ ModelId = Annotated[
             "description": "Registered.",
             "headers": {"Location": {"schema": {"type": "string"}, "description": "Its path."}},
         },
-        **problem_responses(400, 413, 415, 422),
+        **problem_responses(400, 413, 415, 422, 503, 507),
     },
-    dependencies=[Depends(only_form_fields("name", "dims", "model_batch", files=("file",)))],
+    openapi_extra={"requestBody": upload_body()},
 )
-async def upload_model(
-    services: ServicesDep,
-    _query: NoQueryDep,
-    file: Annotated[
-        UploadFile,
-        File(
-            description="The .onnx file; weights in external data may be absent.",
-            examples=["mobilenet_v2.onnx"],
-        ),
-    ],
-    name: Annotated[
-        str | None,
-        Form(
-            description="Name for people; the file's name if left out.",
-            max_length=200,
-            pattern=PRINTABLE,
-            examples=["mobilenet_v2"],
-        ),
-    ] = None,
-    dims: Annotated[
-        str | None,
-        Form(
-            description="JSON object from symbolic dimension to integer. A symbolic first axis "
-            "that it leaves out is the batch, bound to 1; every other one must be bound.",
-            examples=['{"batch": 1}'],
-        ),
-    ] = None,
-    model_batch: Annotated[
-        int | None,
-        Form(
-            description="How many samples the bound shapes hold; the first axis of the first "
-            "input if left out.",
-            ge=1,
-            le=2**31,
-            examples=[1],
-        ),
-    ] = None,
-) -> Response:
+async def upload_model(services: ServicesDep, _query: NoQueryDep, request: Request) -> Response:
     """Keep a costed DAG of an ONNX model. Weights are not kept."""
-    data = await file.read()
-    registration = await to_thread.run_sync(
-        services.models.register,
-        data,
-        name or _stem(file.filename),
-        _parse_dims(dims),
-        model_batch,
-    )
+    async with receive_upload(request, services.spool) as upload:
+        registration = await services.models.register(upload.file, upload.name, upload.options)
     status = 201 if registration.is_new else 200
     headers = {"Location": f"/models/{registration.model.id}"}
     # The answer need not wait for the tables that only some requests read.
-    more_tables = BackgroundTask(services.prepared.build_hulls, registration.model.id)
+    more_tables = BackgroundTask(services.models.build_more_tables, registration.model.id)
     return JSONResponse(
         _summary(registration.model),
         status,
@@ -234,30 +187,3 @@ def _summary(row: ModelRow) -> dict[str, Any]:
         "created_at": row.created_at.isoformat(),
         **row.summary,
     }
-
-
-def _stem(filename: str | None) -> str | None:
-    stem = (filename or "").replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".onnx")
-    return "".join(filter(str.isprintable, stem))[:200] or None
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands in it twice")
-    return found
-
-
-def _parse_dims(text: str | None) -> dict[str, int]:
-    if text is None or not text.strip():
-        return {}
-    try:
-        dims = json.loads(text, object_pairs_hook=_without_repetition)
-    except (ValueError, RecursionError) as error:
-        raise BadBindingError(f"dims is not JSON: {error}", loc=("body", "dims")) from error
-    if not isinstance(dims, dict) or not all(type(value) is int for value in dims.values()):
-        raise BadBindingError(
-            'dims is a JSON object from symbolic dimension to integer, such as {"sequence": 128}',
-            loc=("body", "dims"),
-        )
-    return dims

@@ -2,10 +2,11 @@
 
 A block that cannot hold a cut is one vertex, and so is a run of blocks with no cut between them
 that can be best. Put exactly: nodes that lie on the same side in every row of a cut table are one
-group. The closed sets of the groups are closed sets of the DAG, and every row of the table is
-among them; so the least value over the groups is no less than the optimum over the DAG and no more
-than that over the rows, which is the optimum wherever the table serves. (The block abstraction is
-the idea of arXiv 2507.01041; this criterion and its proof are Kerf's.)
+group. The cuts by whole groups are cuts of the DAG, and every row of the table is among them (no
+row parts tied nodes, so these are in one group); so the least value over the groups is no less than
+the optimum over the DAG and no more than that over the rows, which is the optimum wherever the
+table serves. (The block abstraction is the idea of arXiv 2507.01041; this criterion and its proof
+are Kerf's.)
 """
 
 import numpy as np

@@ -33,6 +33,7 @@ from app.core.splitting.frontier import (
     DEVICE,
     GRADIENT,
     KEPT,
+    MOST_COMPARISONS,
     PARAMETER,
     PEAK,
     RESULT,
@@ -132,12 +133,13 @@ def build_table(
     forced: ForcedSides | None = None,
     work: NodeWork | None = None,
     most_cuts: int = MOST_CUTS,
+    most_comparisons: int = MOST_COMPARISONS,
 ) -> CutTable:
     """The table of a family, of the cuts that ``forced`` allows.
 
-    Raises ``TooManyCutsError`` where it would need more than ``most_cuts`` partial cuts at once.
+    Raises ``TooManyCutsError`` where it would take too much (see ``find_cuts``).
     """
-    found = find_cuts(dag, _search(family), forced, work, most_cuts)
+    found = find_cuts(dag, _search(family), forced, work, most_cuts, most_comparisons)
     if family in (Family.HULL_TRAINING, Family.HULL_INFERENCE):
         vertices = hull_vertices(found.quantities[:, list(COMPARED[family])])
         found = FoundCuts(found.quantities[vertices], found.on_device[vertices])
@@ -197,10 +199,19 @@ def _search(family: Family) -> Search:
         return pareto(quantities)
 
     if family in (Family.SLOWER_DEVICE, Family.MEASURED):
-        return Search(pareto, bounding=compared)
+        return Search(pareto, _all_pairs, bounding=compared)
     if family in (Family.HULL_TRAINING, Family.HULL_INFERENCE):
-        return Search(hull, bounding=compared)
-    return Search(within_equal_flops)
+        return Search(hull, _all_pairs, bounding=compared)
+    return Search(within_equal_flops, _pairs_of_equal_flops)
+
+
+def _all_pairs(quantities: Matrix, kept: Rows) -> int:
+    return len(quantities) * len(kept)
+
+
+def _pairs_of_equal_flops(quantities: Matrix, _kept: Rows) -> int:
+    _, sizes = np.unique(quantities[:, DEVICE], return_counts=True)
+    return int(np.square(sizes).sum())
 
 
 def _with_sum(quantities: Matrix, family: Family) -> Matrix:

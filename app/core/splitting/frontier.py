@@ -13,17 +13,30 @@ quantity, each completion of the other is dominated, or equalled, by the same co
 the other can be dropped. For linear objectives alone more can be dropped: at any prices, the
 cheapest of the partial cuts of a state is a vertex of their lower convex hull.
 
-Ending. A partial cut under which no node to come can run on the device (each uses something that
+Uncuttable tensors. A node goes to the server only where no node that is on the device requires it
+(``requirements.py``), and to the device only where it requires none that is on the server. The
+state tells both. If a node on the device requires the next one, it does so by a chain of
+requirements; where the chain first leads from a decided node to one to come, the decided one is on
+the device as well (earlier decisions agree), and the step is from the maker of an uncuttable tensor
+to a user, as only such steps lead to later nodes: that tensor is open and on the device. If the
+next node requires one on the server, then where the chain last leads from a node to come to a
+decided one, that is on the server as well, and the step is from a user to a maker: a tensor that
+the user needs is open and not on the device. An uncuttable graph input is open and on the device
+from the start, and holds there what its users require. So every partial cut that is kept has a
+completion (its device nodes, with all that they require), and what is finished is a cut.
+
+Ending. A partial cut under which no node to come can run on the device (each needs something that
 is on the server) has one completion: everything to come on the server. It is completed at once.
 
 Bounding. Every compared quantity can only grow as more nodes are decided: device FLOPs, bytes held
 and bytes crossing as they are; server FLOPs and result bytes when only the doomed nodes are
-counted, those on the server and those that depend on one. So a partial cut that is no smaller in
+counted, those on the server and those that require one. So a partial cut that is no smaller in
 any of them than some finished cut has no completion that matters.
 
 So the work follows the number of states that are open at the same time (small wherever a single
-tensor, or a few, connect what is before with what is after), not the number of closed sets. Where
-it exceeds a bound, ``TooManyCutsError`` is raised, and nothing is claimed.
+tensor, or a few, connect what is before with what is after), not the number of cuts. Where it
+exceeds a bound, ``TooManyCutsError`` is raised, and nothing is claimed. Bounds count cuts and
+comparisons, not seconds, so that a model is in reach everywhere or nowhere.
 """
 
 from collections.abc import Callable, Iterator
@@ -80,23 +93,35 @@ class Search:
 
     ``prune``: from the (k, 11) quantities of partial cuts in one state to the indices of those to
     keep. It must keep, for any set of cuts and any objective at hand, a cut that is no worse than
-    the ones dropped (see the proof above). ``bounding``: from (k, 11) quantities to the (k, c) ones
-    that the objectives at hand are monotone in; None to search without bounds.
+    the ones dropped (see the proof above). ``effort``: about how many comparisons of cuts that
+    took, from the quantities and the indices kept. ``bounding``: from (k, 11) quantities to the
+    (k, c) ones that the objectives at hand are monotone in; None to search without bounds.
     """
 
     prune: Callable[[Matrix], Rows]
+    effort: Callable[[Matrix, Rows], int]
     bounding: Callable[[Matrix], Matrix] | None = None
 
 
 T = TypeVar("T", int, float)
 
+FEW = 48
+"""Up to here a loop over the bits of a mask takes less time than the calls of numpy."""
+MOST_COMPARISONS = 5 * 10**8
+"""Ten times what any model at hand takes; tens of seconds."""
+MOST_BITS = 2 * 10**9
+"""In the masks of nodes and tensors that are kept for each node: some 30,000 nodes, 1 GB."""
+MOST_MEMBERS = 250_000_000
+"""Cuts found times nodes: bytes."""
+COMPARISONS_PER_STATE = 1000
+"""In how much time a state is taken over a node, in comparisons."""
 TIDY_AFTER = 64
 """Finished cuts are compared with each other when at least so many have come."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoundCuts:
-    """``quantities`` (rows, 11) by ``COLUMNS``; ``on_device`` (rows, n) bool, each row closed."""
+    """``quantities`` (rows, 11) by ``COLUMNS``; ``on_device`` (rows, n) bool, each row a cut."""
 
     quantities: Matrix
     on_device: NDArray[np.bool_]
@@ -108,13 +133,20 @@ def find_cuts(
     forced: ForcedSides | None = None,
     work: NodeWork | None = None,
     most_cuts: int = 100_000,
+    most_comparisons: int = MOST_COMPARISONS,
 ) -> FoundCuts:
     """The cuts that ``search`` cannot tell to be needless, of those that ``forced`` allows.
 
     Raises ``TooManyCutsError`` where more than ``most_cuts`` partial cuts are open at once or are
-    found in all.
+    found in all, where it would take more than ``most_comparisons`` of cuts with each other, or
+    where the DAG alone, or what is found, is too large.
     """
-    return _Run(_Steps(dag, work or NodeWork.from_flops(dag)), search, forced, most_cuts).run()
+    if dag.node_count * (dag.node_count + dag.tensor_count) > MOST_BITS:
+        raise TooManyCutsError(
+            f"{dag.node_count} nodes are too many to look for all cuts that can be best"
+        )
+    steps = _Steps(dag, work or NodeWork.from_flops(dag))
+    return _Run(steps, search, forced, most_cuts, most_comparisons).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +166,9 @@ class _Steps:
         self.node_count = n
         self.bytes: list[int] = dag.tensor_bytes.tolist()
         self.gradient: list[int] = np.where(dag.returns_gradient, dag.tensor_bytes, 0).tolist()
-        self.is_output: list[bool] = dag.tensor_is_output.tolist()
+        # A graph input that is an output as well is no result: nobody makes it.
+        is_result = dag.tensor_is_output & (dag.tensor_producers != NO_PRODUCER)
+        self.is_output: list[bool] = is_result.tolist()
         self.consumers = dag.tensor_consumers.to_lists()
         self.inputs: list[list[int]] = [[] for _ in range(n)]
         self.outputs: list[list[int]] = [[] for _ in range(n)]
@@ -175,12 +209,46 @@ class _Steps:
         self.result_bytes = [
             sum(self.bytes[t] for t in tensors if self.is_output[t]) for tensors in self.outputs
         ]
+        self.work_arrays = work.server, np.array(self.result_bytes, dtype=np.int64)
         self.every_node = (1 << n) - 1
         self.work_from = list(
             zip(_suffix_sums(self.server_work), _suffix_sums(self.result_bytes), strict=True)
         )
-        self.behind = [self.least(mask) for mask in _behind(dag)]
+        self.behind = self._least_behind(dag)
+        self._add_ties(dag)
         self.made_bytes = [sum(self.bytes[t] for t in tensors) for tensors in self.outputs]
+
+    def _least_behind(self, dag: CostedDag) -> list["_Least"]:
+        """For each node, what runs on the server where it does; the same object for tied nodes."""
+        own = [1 << node for node in range(self.node_count)]
+        found: dict[int, _Least] = {}
+        least = []
+        for group, mask in zip(
+            dag.requirements.groups.tolist(),
+            _gathered(dag, own, forward=True),
+            strict=True,
+        ):
+            if group not in found:
+                found[group] = self.least(mask)
+            least.append(found[group])
+        return least
+
+    def _add_ties(self, dag: CostedDag) -> None:
+        """For each node, as masks: ``holding``, the uncuttable tensors any of which, if open and on
+        the device, holds it there; ``needed``, the tensors that are open before it and have to be
+        on the device for it to run there."""
+        never_cross = sum(1 << t for t in np.flatnonzero(~dag.tensor_is_cuttable).tolist())
+        self.holding, self.needed = [0] * self.node_count, self.input_mask
+        self.raw_never_cross = self.raw & never_cross
+        if never_cross:
+            own = [mask & never_cross for mask in self.input_mask]
+            self.holding = _gathered(dag, own, forward=True)
+        if dag.requirements.has_ties:
+            gathered = _gathered(dag, self.input_mask, forward=False)
+            is_open, self.needed = self.raw, []
+            for node in range(self.node_count):
+                self.needed.append(gathered[node] & is_open)
+                is_open = (is_open | self.output_mask[node]) & ~self.closing_mask[node]
 
     def least(self, nodes: int) -> "_Least":
         """What a mask of nodes costs at least when they run on the server.
@@ -199,6 +267,10 @@ class _Steps:
         return _Least(nodes, rest_server - server, rest_result - result)
 
     def _work_of(self, nodes: int) -> tuple[float, int]:
+        if nodes.bit_count() > FEW:
+            octets = np.frombuffer(nodes.to_bytes(-(-self.node_count // 8), "little"), np.uint8)
+            chosen = np.unpackbits(octets, count=self.node_count, bitorder="little").view(np.bool_)
+            return float(self.work_arrays[0][chosen].sum()), int(self.work_arrays[1][chosen].sum())
         server, result = 0.0, 0
         for node in _bits(nodes):
             server += self.server_work[node]
@@ -247,10 +319,15 @@ class _Run:
     """One run over the nodes. An id names a set of device nodes: a log entry (parent id, node)."""
 
     def __init__(
-        self, steps: _Steps, search: Search, forced: ForcedSides | None, most_cuts: int
+        self,
+        steps: _Steps,
+        search: Search,
+        forced: ForcedSides | None,
+        most_cuts: int,
+        most_comparisons: int,
     ) -> None:
         self._steps = steps
-        self._prune = search.prune
+        self._prune, self._effort = search.prune, search.effort
         self._bounding = search.bounding
         self._front: Matrix | None = None
         self._most_cuts = most_cuts
@@ -268,6 +345,7 @@ class _Run:
         self._found: list[tuple[Matrix, NDArray[np.int64]]] = []
         self._found_count = 0
         self._next_tidy = TIDY_AFTER
+        self._left = most_comparisons
 
     def run(self) -> FoundCuts:
         steps = self._steps
@@ -278,7 +356,7 @@ class _Run:
         raw_bytes = sum(steps.bytes[t] for t in range(len(steps.bytes)) if steps.raw >> t & 1)
         state = _State(start, np.zeros(1, dtype=np.int64), raw_bytes, _Least(0, 0.0, 0), True)
         states = {(steps.raw, 0, 0): state}
-        if self._last_must_device < 0:
+        if self._last_must_device < 0 and not steps.raw_never_cross:
             # Everything on the server is a cut, and often bounds all that follows.
             nothing = start.copy()
             nothing[:, ROUND_TRIPS] = min(1, steps.node_count)
@@ -290,16 +368,21 @@ class _Run:
             self._complete(key, state)
         self._tidy()
         quantities, ids = self._found[0]
+        if len(ids) * steps.node_count > MOST_MEMBERS:
+            raise TooManyCutsError(
+                f"{len(ids)} cuts can be best, too many to keep for {steps.node_count} nodes"
+            )
         return FoundCuts(quantities, self._members(ids))
 
     def _step(self, node: int, states: dict[_Key, _State]) -> dict[_Key, _State]:
-        inputs = self._steps.input_mask[node]
+        needed, holding = self._steps.needed[node], self._steps.holding[node]
         parts: dict[_Key, list[_State]] = {}
+        self._spend(COMPARISONS_PER_STATE * len(states))
         for key, state in states.items():
-            if not self._must_server[node] and not inputs & ~key[0]:
+            if not self._must_server[node] and not needed & ~key[0]:
                 device_key, device_state = self._on_device(node, key, state)
                 parts.setdefault(device_key, []).append(device_state)
-            if self._must_device[node]:
+            if self._must_device[node] or holding & key[0]:
                 continue
             server_key, server_state = self._on_server(node, key, state)
             if not self._can_go_on(node, server_key[0]):
@@ -363,6 +446,7 @@ class _Run:
         least = state.quantities.copy()
         least[:, SERVER], least[:, RESULT] = state.least.server, state.least.result
         bound = self._bounding(least)
+        self._spend(len(bound) * len(self._front))
         worse = (self._front[:, None, :] <= bound[None, :, :]).all(axis=2).any(axis=0)
         if not worse.any():
             return state
@@ -405,10 +489,10 @@ class _Run:
         return (on_device & ~closing, paid & ~closing, held & ~steps.closing_holds[node]), state
 
     def _can_go_on(self, node: int, on_device: int) -> bool:
-        """Whether a node after this one has all its inputs on the device already.
+        """Whether a node after this one has all that it needs on the device already.
 
         If none has, none can run there at all: the first that did would be such a node. (A node
-        without any inputs has them all.)
+        without any inputs may have it.)
         """
         steps = self._steps
         if node < self._last_without_inputs:
@@ -417,7 +501,7 @@ class _Run:
             for user in reversed(steps.consumers[t]):
                 if user <= node:
                     break
-                if not steps.input_mask[user] & ~on_device and not self._must_server[user]:
+                if not steps.needed[user] & ~on_device and not self._must_server[user]:
                     return True
         return False
 
@@ -438,6 +522,7 @@ class _Run:
         quantities = np.concatenate([part for part, _ in self._found])
         ids = np.concatenate([part for _, part in self._found])
         kept = self._prune_finished(quantities)
+        self._spend(self._effort(quantities, kept))
         self._found = [(quantities[kept], ids[kept])]
         self._found_count = len(kept)
         if self._bounding is not None:
@@ -451,11 +536,17 @@ class _Run:
         finished[:, RETAINED] = 0.0
         return self._prune(finished)
 
+    def _spend(self, comparisons: int) -> None:
+        self._left -= comparisons
+        if self._left < 0:
+            raise TooManyCutsError("the cuts that can be best take too many comparisons to tell")
+
     def _merge(self, states: list[_State]) -> _State:
         if len(states) == 1:
             return states[0]
         quantities = np.concatenate([state.quantities for state in states])
         kept = self._prune(quantities)
+        self._spend(self._effort(quantities, kept))
         ids = np.concatenate([state.ids for state in states])
         least = self._common(states)
         holds_pure = any(state.holds_pure for state in states)
@@ -485,13 +576,23 @@ def _bits(mask: int) -> Iterator[int]:
         mask ^= lowest
 
 
-def _behind(dag: CostedDag) -> list[int]:
-    """For each node, itself and all nodes that depend on it, as a mask."""
-    masks = [1 << node for node in range(dag.node_count)]
-    for node, successors in reversed(list(enumerate(dag.successors.to_lists()))):
-        for successor in successors:
-            masks[node] |= masks[successor]
-    return masks
+def _gathered(dag: CostedDag, own: list[int], *, forward: bool) -> list[int]:
+    """For each node, the union of its own mask and those of all nodes that require it (forward),
+    or that it requires. Masks of tied nodes are one object."""
+    requirements = dag.requirements
+    following = (requirements.required_by if forward else requirements.requires).to_lists()
+    groups: list[int] = requirements.groups.tolist()
+    members: list[list[int]] = [[] for _ in range(max(groups, default=-1) + 1)]
+    for node, group in enumerate(groups):
+        members[group].append(node)
+    masks = [0] * len(members)
+    # By the numbers of the groups, each is done after all others that its members lead to.
+    for group in reversed(range(len(members))) if forward else range(len(members)):
+        for node in members[group]:
+            masks[group] |= own[node]
+            for other in following[node]:
+                masks[group] |= masks[groups[other]]
+    return [masks[group] for group in groups]
 
 
 def _suffix_sums(items: list[T]) -> list[T]:

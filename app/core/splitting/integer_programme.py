@@ -4,7 +4,8 @@ One 0-1 variable per node (on the device); everything else follows. HiGHS solves
 bound; where its time ends first, the cut is the best found and the bound tells how much better any
 cut can be at most.
 
-    closure       x_v <= x_u                        v uses a tensor of u
+    closure       x_v <= x_u                        v requires u: v uses a tensor of u,
+                                                    or u an uncuttable tensor of v
     crossing      y_t >= x_u - x_c                  t made by u and used by c
                   y_t >= 1 - x_c                    t a graph input used by c
     parameters    z_p >= x_v                        p used by v
@@ -118,8 +119,9 @@ class _Programme:
         self._bytes: list[int] = dag.tensor_bytes.tolist()
         self._crossing = [self._crossing_of(t) for t in range(dag.tensor_count)]
         self._quantities = self._linear_quantities(work)
-        for maker, user in zip(*(edge.tolist() for edge in dag.edges), strict=True):
-            self._rows.at_least({maker: 1.0, user: -1.0})
+        pairs = (side.tolist() for side in dag.requirements.pairs)
+        for required, requiring in zip(*pairs, strict=True):
+            self._rows.at_least({required: 1.0, requiring: -1.0})
         if pricing.memory_bytes is not None:
             self._limit_memory(float(pricing.memory_bytes))
 
@@ -148,7 +150,9 @@ class _Programme:
                 f"no cut that keeps the limits was found within {time_limit_s:.0f} s"
             )
         on_device = np.asarray(result.x[: self._dag.node_count] > 0.5)
-        return ProgrammeSolution(on_device, float(result.mip_dual_bound) / scale)
+        # Without nodes nothing is integral, and HiGHS solves a linear programme, to its optimum.
+        bound = result.fun if result.mip_dual_bound is None else result.mip_dual_bound
+        return ProgrammeSolution(on_device, float(bound) / scale)
 
     def _new_variable(self, high: float = 1.0) -> int:
         self._low.append(0.0)

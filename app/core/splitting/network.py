@@ -1,8 +1,8 @@
 """The flow network whose minimum s-t cut is the best cut: the only place where arcs are made.
 
 The source side is the device, the sink side the server. Vertices are the source, the sink, one
-vertex per group of nodes (a single node in the general form, a whole block in the block-wise one),
-and auxiliary vertices. Arcs, and what cutting them pays for:
+vertex per group of nodes (a node with those tied to it in the general form, a whole block in the
+block-wise one), and auxiliary vertices. Arcs, and what cutting them pays for:
 
 - source -> v: v runs on the server (its server time, and its graph outputs' way back).
 - v -> sink: v runs on the device (its device time, and the parameters that it alone uses).
@@ -10,6 +10,8 @@ and auxiliary vertices. Arcs, and what cutting them pays for:
 - v -> a and a -> w for every consumer w (infinite), for a tensor with several consumers: as soon
   as one consumer is on the server, a is too, and the tensor is paid for once. Graph inputs are
   tensors of the source.
+- v -> w (infinite) for every consumer w of an uncuttable tensor of v, in place of the above; tied
+  nodes (``requirements.py``) are one group, so this is left for graph inputs.
 - w -> v (infinite) where w uses a tensor of v: w on the device and v on the server never happens,
   so nothing flows back.
 - v -> p (infinite) for every user v of a shared parameter, and p -> sink: one held copy.
@@ -17,10 +19,10 @@ and auxiliary vertices. Arcs, and what cutting them pays for:
   depends on it there too, hence one of these last ones, so the round trip is paid once if and only
   if any node runs on the server.
 
-Hence a finite cut of the network is a closed set of groups, and its value is the delay of that
-set: every term of the delay is one of the arcs above, cut exactly when the term is due. (After the
-construction of arXiv 2507.01041; auxiliary vertices for shared tensors are the paper's idea, the
-arcs for parameters, results and round trips are Kerf's.)
+Hence a finite cut of the network is a cut of the DAG by whole groups, and its value is the delay of
+that cut: every term of the delay is one of the arcs above, cut exactly when the term is due. (After
+the construction of arXiv 2507.01041; auxiliary vertices for shared tensors are the paper's idea,
+the arcs for parameters, results and round trips are Kerf's.)
 """
 
 from dataclasses import dataclass, field
@@ -123,12 +125,12 @@ def build_network(
     """The network of a DAG, with one vertex per group of nodes.
 
     ``group_of_node`` (n,) numbers the groups 0..g-1 such that edges never go to a lower number;
-    without it every node is a group of its own, which is the general form. Complexity: linear in
-    the DAG's nodes, tensor uses and parameter uses.
+    without it every node is a group with those tied to it, which is the general form. Complexity:
+    linear in the DAG's nodes, tensor uses and parameter uses.
     """
     work = work or NodeWork.from_flops(dag)
     if group_of_node is None:
-        group_of_node = np.arange(dag.node_count, dtype=np.int32)
+        group_of_node = dag.requirements.groups
     group_count = int(group_of_node.max()) + 1 if len(group_of_node) else 0
     arcs = _Arcs()
     fresh = FIRST_GROUP + group_count
@@ -184,13 +186,17 @@ def _add_tensor_arcs(arcs: _Arcs, dag: CostedDag, group_of_node: Index, fresh: i
     producers = dag.tensor_producers.tolist()
     sizes = dag.tensor_bytes.tolist()
     gradients = np.where(dag.returns_gradient, dag.tensor_bytes, 0).tolist()
+    is_cuttable = dag.tensor_is_cuttable.tolist()
     edges: dict[tuple[int, int], None] = {}
     for tensor, users in enumerate(dag.tensor_consumers.to_lists()):
         raw = producers[tensor] == NO_PRODUCER
         maker = SOURCE if raw else groups[producers[tensor]] + FIRST_GROUP
         readers = sorted({groups[user] + FIRST_GROUP for user in users} - {maker})
         units = {"uplink_s_per_byte": sizes[tensor], "gradient_s_per_byte": gradients[tensor]}
-        if len(readers) == 1:
+        if not is_cuttable[tensor]:
+            for reader in readers:
+                arcs.unbreakable(maker, reader)
+        elif len(readers) == 1:
             arcs.priced(maker, readers[0], **units)
         elif readers:
             arcs.priced(maker, fresh, **units)

@@ -1,0 +1,97 @@
+"""Model-local functions, replaced by what they do."""
+
+from collections.abc import Iterable
+
+import onnx.inliner
+from onnx import FunctionProto, ModelProto, NodeProto
+
+from app.errors import InvalidModelError, LimitExceededError
+from app.ingest.captures import bodies
+from app.ingest.limits import Limits
+from app.ingest.operators import AI_ONNX
+from app.ingest.reasons import reason
+
+Key = tuple[str, str, str]
+
+
+def inline_functions(model: ModelProto, limits: Limits) -> tuple[ModelProto, dict[str, int]]:
+    """The same model with every call of a model-local function replaced by its body, however deep;
+    and the operator sets that the functions stated, by domain.
+
+    Raises ``LimitExceededError`` where that would make too many nodes, ``InvalidModelError`` where
+    a function calls itself.
+    """
+    if not model.functions:
+        return model, {}
+    _require_few(model, limits)
+    opsets = {
+        item.domain or AI_ONNX: item.version
+        for function in model.functions
+        for item in function.opset_import
+    }
+    for key in {(function.domain or AI_ONNX) for function in model.functions}:
+        opsets.pop(key, None)
+    try:
+        inlined: ModelProto = onnx.inliner.inline_local_functions(model)
+        if _calls(inlined):
+            # A function with other operator sets than the model's is converted to these.
+            inlined = onnx.inliner.inline_local_functions(model, convert_version=True)
+    except Exception as error:
+        raise InvalidModelError(
+            f"the model's functions cannot be inlined: {reason(error)}"
+        ) from error
+    del inlined.functions[:]
+    return inlined, opsets
+
+
+def _calls(model: ModelProto) -> bool:
+    functions = {_key_of_function(function) for function in model.functions}
+    return any(_key(node) in functions for node in _deep(model.graph.node))
+
+
+def _require_few(model: ModelProto, limits: Limits) -> None:
+    """Count what inlining makes before it is made: calls of calls can multiply without end."""
+    functions = {_key_of_function(function): function for function in model.functions}
+    sizes: dict[Key, int] = {}
+    # Callees first, without recursion, as chains of calls may be as long as the file allows.
+    for start in functions:
+        path = [start]
+        while path:
+            key = path[-1]
+            calls = [_key(node) for node in _deep(functions[key].node) if _key(node) in functions]
+            waiting = next((callee for callee in calls if callee not in sizes), None)
+            if key in sizes or waiting is None:
+                if key not in sizes:
+                    sizes[key] = _size(functions[key].node, sizes)
+                path.pop()
+            elif waiting in path:
+                raise InvalidModelError(
+                    f"function {waiting[1]!r} of the model calls itself; functions of ONNX cannot"
+                )
+            else:
+                path.append(waiting)
+    total = _size(model.graph.node, sizes)
+    if total > limits.nodes:
+        raise LimitExceededError(
+            f"with its functions inlined the model has {total} nodes; the limit of this service "
+            f"is {limits.nodes} (KERF_MODEL_NODES)"
+        )
+
+
+def _size(nodes: Iterable[NodeProto], sizes: dict[Key, int]) -> int:
+    return sum(sizes.get(_key(node), 1) for node in _deep(nodes))
+
+
+def _deep(nodes: Iterable[NodeProto]) -> Iterable[NodeProto]:
+    for node in nodes:
+        yield node
+        for body in bodies(node):
+            yield from _deep(body.node)
+
+
+def _key(node: NodeProto) -> Key:
+    return node.domain or AI_ONNX, node.op_type, node.overload
+
+
+def _key_of_function(function: FunctionProto) -> Key:
+    return function.domain or AI_ONNX, function.name, function.overload
