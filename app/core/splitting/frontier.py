@@ -107,10 +107,10 @@ T = TypeVar("T", int, float)
 
 FEW = 48
 """Up to here a loop over the bits of a mask takes less time than the calls of numpy."""
-MOST_COMPARISONS = 5 * 10**8
-"""Ten times what any model at hand takes; tens of seconds."""
-MOST_BITS = 2 * 10**9
-"""In the masks of nodes and tensors that are kept for each node: some 30,000 nodes, 1 GB."""
+MOST_COMPARISONS = 10**8
+"""Twice what any model at hand takes; some seconds."""
+MOST_BITS = 5 * 10**8
+"""In the masks of nodes and tensors that are kept for each node: some 15,000 nodes, 250 MB."""
 MOST_MEMBERS = 250_000_000
 """Cuts found times nodes: bytes."""
 COMPARISONS_PER_STATE = 1000
