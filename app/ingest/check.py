@@ -13,7 +13,7 @@ from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from app.errors import InvalidModelError
 from app.ingest.captures import bodies, captured_names, defined_names
-from app.ingest.operators import AI_ONNX, domain_of
+from app.ingest.operators import AI_ONNX, domain_of, is_known
 from app.ingest.reasons import reason
 
 OPAQUE_DOMAIN = "opaque"
@@ -38,11 +38,6 @@ def check(model: ModelProto) -> None:
             raise InvalidModelError(
                 f"the model breaks the rules of ONNX: {reason(error)}"
             ) from error
-
-
-def is_known(domain: str, op_type: str, version: int) -> bool:
-    """Whether onnx defines an operator at a version of its domain."""
-    return bool(onnx.defs.has(op_type, version, "" if domain == AI_ONNX else domain))
 
 
 def _graphs(
@@ -74,7 +69,7 @@ def _concede(graph: GraphProto, versions: Mapping[str, int]) -> None:
             tensor_type.shape.SetInParent()
     for node in graph.node:
         domain = domain_of(node)
-        if not is_known(domain, node.op_type, versions.get(domain, 1)):
+        if not is_known(node, versions.get(domain, 1)):
             node.domain = OPAQUE_DOMAIN
         for body in bodies(node):
             body.CopyFrom(GraphProto(name="body"))

@@ -12,7 +12,7 @@ from app.ingest.bodies import is_control_flow
 from app.ingest.folding import fold
 from app.ingest.notes import Notes
 from app.ingest.op_costs import InvalidNode, NodeView, TensorView, UnknownShape, flops_of
-from app.ingest.operators import AI_ONNX, domain_of, qualified_type
+from app.ingest.operators import domain_of, qualified_type, schema_domain
 from app.ingest.shapes import InferredGraph, body_key
 
 
@@ -83,9 +83,8 @@ class Costing:
         return flops
 
     def _view_of(self, node: NodeProto) -> NodeView:
-        domain = domain_of(node)
         return NodeView(
-            domain="" if domain == AI_ONNX else domain,
+            domain=schema_domain(node),
             op_type=node.op_type,
             inputs=tuple(self._tensor(name) for name in node.input),
             # An output of unknown size that nobody uses is as good as left out.
@@ -96,7 +95,7 @@ class Costing:
                 for name in node.output
             ),
             attributes=attributes_of(node),
-            opset=self.opsets.get(domain, 0),
+            opset=self.opsets.get(domain_of(node), 0),
         )
 
     def _tensor(self, name: str) -> TensorView | None:

@@ -24,7 +24,13 @@ from app.ingest.captures import bodies, captured_names, used_names
 from app.ingest.constants import checked_values
 from app.ingest.contrib_shapes import contrib_types
 from app.ingest.ml_shapes import ml_types
-from app.ingest.operators import AI_ONNX, domain_of, qualified_type
+from app.ingest.operators import (
+    AI_ONNX,
+    domain_of,
+    is_known,
+    qualified_type,
+    schema_domain,
+)
 from app.ingest.reasons import reason
 from app.ingest.shape_arithmetic import Array, evaluated
 from app.ingest.value_types import ValueType, has_shape, merged, tensor_type, value_type_of
@@ -157,14 +163,12 @@ class _Pass:
 
     def _infer_node(self, node: NodeProto, types: Mapping[str, TypeProto]) -> dict[str, TypeProto]:
         """onnx's inference for one node; nothing for an operator that it does not know."""
-        domain = domain_of(node)
-        known_as = "" if domain == AI_ONNX else domain
-        version = self._versions.get(domain, 1)
-        if not onnx.defs.has(node.op_type, version, known_as):
+        version = self._versions.get(domain_of(node), 1)
+        if not is_known(node, version):
             return {}
         names = list(filter(None, node.input))
         found: dict[str, TypeProto] = onnx.shape_inference.infer_node_outputs(
-            onnx.defs.get_schema(node.op_type, version, known_as),
+            onnx.defs.get_schema(node.op_type, version, schema_domain(node)),
             node,
             {name: types.get(name, TypeProto()) for name in names},
             {
@@ -183,7 +187,7 @@ class _Pass:
     def _by_rule(self, node: NodeProto) -> dict[str, TypeProto]:
         types = ml_types(node, self.graph.types)
         version = self._versions.get(domain_of(node), 1)
-        if types or (domain_of(node) == AI_ONNX and onnx.defs.has(node.op_type, version, "")):
+        if types or (domain_of(node) == AI_ONNX and is_known(node, version)):
             return types
         return contrib_types(
             node, self.graph.types, self.graph.values, self._model.opset_import, self._stand_in

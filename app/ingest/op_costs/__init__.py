@@ -21,12 +21,11 @@ Conventions:
 """
 
 from app.ingest.op_costs.entry import CostEntry, NodeCost
-from app.ingest.op_costs.registry import CONTROL_FLOW, EXPANDED_FUNCTIONS, entries, flops_of
+from app.ingest.op_costs.registry import COSTED_BY_BODIES, entries, flops_of
 from app.ingest.op_costs.views import InvalidNode, NodeView, TensorView, UnknownShape
 
 __all__ = [
-    "CONTROL_FLOW",
-    "EXPANDED_FUNCTIONS",
+    "COSTED_BY_BODIES",
     "CostEntry",
     "InvalidNode",
     "NodeCost",

@@ -32,12 +32,8 @@ from app.ingest.op_costs import (
 from app.ingest.op_costs.entry import CostEntry, Key, NodeCost, Table
 from app.ingest.op_costs.views import NodeView, output_elements
 
-# Operators whose cost is that of their bodies; the graph builder counts those.
-CONTROL_FLOW = frozenset({("", "If"), ("", "Loop"), ("", "Scan")})
-
-# Functions with a body graph, defined by expansion into control flow: expand them before
-# counting. Unexpanded they fall back to their output elements.
-EXPANDED_FUNCTIONS = frozenset({("", "SequenceMap")})
+COSTED_BY_BODIES = frozenset({("", "If"), ("", "Loop"), ("", "Scan"), ("", "SequenceMap")})
+"""Operators whose cost is that of the graphs that they carry (``app.ingest.costing``)."""
 
 _TABLES: tuple[Table, ...] = (
     attention.TABLE,
