@@ -53,13 +53,14 @@ class Settings(BaseSettings):
     ingest_memory_bytes: int = Field(
         default=2**30,
         gt=0,
+        le=2**50,
         description="Bytes of memory that a process may take which reads a model, the interpreter "
         "and its libraries included.",
     )
     ingest_seconds: float = Field(
         default=60,
         gt=0,
-        allow_inf_nan=False,
+        le=86_400,
         description="Seconds that reading a model may take; a quarter of it is for its first cut "
         "table, without which it is accepted all the same.",
     )

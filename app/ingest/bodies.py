@@ -6,11 +6,12 @@ declares; an extent that it leaves open is taken as 1 there, as in one step for 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, TypeProto
 
+from app.errors import InvalidModelError
 from app.ingest.attributes import attributes_of
 from app.ingest.captures import bodies
 from app.ingest.operators import AI_ONNX, domain_of
@@ -68,6 +69,17 @@ def body_inputs(
             yield _other(body), body
 
 
+def with_known_trips(
+    node: NodeProto, inputs: BodyInputs, results: Sequence[Array | None]
+) -> BodyInputs:
+    """The same, where what is known of a body's outputs ends a Loop after its first trip."""
+    condition = results[0] if results else None
+    is_loop = is_control_flow(node) and node.op_type == "Loop"
+    if not is_loop or condition is None or condition.any():
+        return inputs
+    return replace(inputs, trips=1 if inputs.trips is None else min(inputs.trips, 1))
+
+
 def output_types(
     node: NodeProto, results: Sequence[BodyResult], types: Types
 ) -> dict[str, TypeProto]:
@@ -106,21 +118,28 @@ def _loop(node: NodeProto, body: GraphProto, types: Types, values: Values) -> Bo
     known: dict[str, Array] = {}
     if names:
         typed[names[0]] = tensor_type(TensorProto.INT64, ())
-    starts = not given[1] or bool(np.all(values.get(given[1], np.array(False))))
+    starts = np.array(True) if not given[1] else values.get(given[1])
     if len(names) > 1:
         typed[names[1]] = tensor_type(TensorProto.BOOL, ())
-        if starts:
+        if starts is not None and starts.all():
             known[names[1]] = np.array(True)
-    bound = values.get(given[0]) if given[0] else None
-    trips = None
-    if bound is not None and bound.size == 1 and 0 <= int(bound.reshape(-1)[0]) <= MOST_TRIPS:
-        trips = int(bound.reshape(-1)[0])
+    trips = _bound(values.get(given[0])) if given[0] else None
+    if starts is not None and not starts.any():
+        trips = 0
     return BodyInputs(typed, known, trips)
+
+
+def _bound(value: Array | None) -> int | None:
+    """The number of trips that a value allows; None where there is no bound to speak of."""
+    if value is None or value.size != 1 or value.dtype.kind not in "iu":
+        return None
+    trips = max(0, int(value.reshape(-1)[0]))
+    return trips if trips <= MOST_TRIPS else None
 
 
 def _scan(node: NodeProto, body: GraphProto, types: Types) -> BodyInputs:
     attributes = attributes_of(node)
-    scanned = int(attributes.get("num_scan_inputs", 0))
+    scanned = _scanned(node)
     given = list(node.input)
     batched = len(given) == len(body.input) + 1  # version 8: lengths come first, then batches
     if batched:
@@ -143,6 +162,17 @@ def _scan(node: NodeProto, body: GraphProto, types: Types) -> BodyInputs:
             shape = shape[:axis] + shape[axis + 1 :]
         typed[value.name] = tensor_type(known.dtype, shape)
     return BodyInputs(typed, trips=trips)
+
+
+def _scanned(node: NodeProto) -> int:
+    """How many inputs of a Scan it goes along. Raises ``InvalidModelError`` for one without."""
+    scanned = attributes_of(node).get("num_scan_inputs")
+    if not isinstance(scanned, int) or not 1 <= scanned <= len(node.input):
+        raise InvalidModelError(
+            f"node {node.name!r} (Scan) has {len(node.input)} inputs and states that it goes along "
+            f"{scanned!r} of them (num_scan_inputs)"
+        )
+    return scanned
 
 
 def _other(body: GraphProto) -> BodyInputs:
@@ -174,7 +204,7 @@ def _of_iterations(node: NodeProto, result: BodyResult, types: Types) -> list[Ty
     if is_loop:
         carried, ended = node.input[2:], result.types[1:]
     else:
-        scanned = int(attributes_of(node).get("num_scan_inputs", 0))
+        scanned = _scanned(node)
         carried, ended = node.input[: len(node.input) - scanned], result.types
         stacks_elsewhere = any(attributes_of(node).get("scan_output_axes") or ())
     begun = [types.get(name) for name in carried]

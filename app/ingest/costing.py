@@ -60,7 +60,7 @@ class Costing:
             trips = 1 if inputs.trips is None else inputs.trips
             unknown = unknown or inputs.trips is None
             inner = replace(self, graph=body, runs=self.runs * trips)
-            costs.append(trips * inner.total(constants - set(inputs.types)))
+            costs.append(trips * inner.total(constants, inputs.types.keys()))
         is_choice = is_control_flow(node) and node.op_type == "If"
         flops = max(costs) if is_choice else sum(costs)
         if unknown:
@@ -68,10 +68,14 @@ class Costing:
             self.notes.once_flops += flops * self.runs
         return flops
 
-    def total(self, outer_constants: Set[str]) -> int:
+    def total(self, outer_constants: Set[str], own_inputs: Set[str]) -> int:
         """FLOPs of a body's live nodes, those that hang on constants alone not counted."""
         graph = self.graph
-        folded = fold(graph.nodes, outer_constants | graph.constants, graph.outputs)
+        # Only those that it reads, as each of many bodies may see a great many.
+        captured = {
+            name for name in graph.used if name in outer_constants and name not in own_inputs
+        }
+        folded = fold(graph.nodes, captured | graph.constants, graph.outputs)
         constants = set(folded.sources)
         return sum(self.flops(node, constants) for node in folded.nodes)
 

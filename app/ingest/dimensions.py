@@ -59,6 +59,7 @@ def bind(model: ModelProto, input_names: Sequence[str], dims: Mapping[str, int])
 
     Raises ``BadBindingError`` or ``UnboundDimensionError``.
     """
+    _clear_negative_extents(model.graph)
     names = set(input_names)
     inputs = [value for value in model.graph.input if value.name in names]
     axes = [axis for value in inputs for axis in _symbolic_axes(value)]
@@ -107,11 +108,6 @@ def _symbolic_axes(value: ValueInfoProto) -> Iterator[_Axis]:
     for position, dim in enumerate(tensor_type.shape.dim):
         if not dim.HasField("dim_value"):
             yield _Axis(dim.dim_param or f"{value.name}:{position}", value.name, position)
-        elif dim.dim_value < 0:
-            raise BadBindingError(
-                f"graph input {value.name!r} has the negative extent {dim.dim_value} at axis "
-                f"{position}; a dimension is at least 0, or a symbol"
-            )
 
 
 def require_agreement(
@@ -166,6 +162,15 @@ def _other_values(graph: GraphProto) -> Iterator[ValueInfoProto]:
         for body in bodies(node):
             yield from body.input
             yield from _other_values(body)
+
+
+def _clear_negative_extents(graph: GraphProto) -> None:
+    """Old tools write -1 where they mean a dimension without a name."""
+    for value in (*graph.input, *_other_values(graph)):
+        for shape in _shapes(value):
+            for dim in shape.dim:
+                if dim.dim_value < 0:
+                    dim.ClearField("dim_value")
 
 
 def _shapes(value: ValueInfoProto) -> Iterator[TensorShapeProto]:

@@ -1,6 +1,7 @@
 """Model-local functions, replaced by what they do."""
 
 from collections.abc import Iterable
+from itertools import chain
 
 import onnx.inliner
 from onnx import FunctionProto, ModelProto, NodeProto
@@ -24,6 +25,7 @@ def inline_functions(model: ModelProto, limits: Limits) -> tuple[ModelProto, dic
     if not model.functions:
         return model, {}
     _require_few(model, limits)
+    _state_defaults(model)
     opsets = {
         item.domain or AI_ONNX: item.version
         for function in model.functions
@@ -42,6 +44,20 @@ def inline_functions(model: ModelProto, limits: Limits) -> tuple[ModelProto, dic
         ) from error
     del inlined.functions[:]
     return inlined, opsets
+
+
+def _state_defaults(model: ModelProto) -> None:
+    """Have each call state the attributes that it leaves to its function's defaults, in place:
+    onnx's inliner knows no defaults."""
+    functions = {_key_of_function(function): function for function in model.functions}
+    callers = (model.graph.node, *(function.node for function in model.functions))
+    for node in chain.from_iterable(map(_deep, callers)):
+        function = functions.get(_key(node))
+        if function is not None:
+            stated = {attribute.name for attribute in node.attribute}
+            node.attribute.extend(
+                default for default in function.attribute_proto if default.name not in stated
+            )
 
 
 def _calls(model: ModelProto) -> bool:

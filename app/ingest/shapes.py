@@ -7,8 +7,8 @@ serves.
 onnx's inference of the whole graph comes first. It stalls wherever an operator is unknown to it,
 or takes its shape from values that it does not carry, and then knows nothing of what follows. So a
 second pass goes over the nodes in order: it carries values as well, and asks for each node that is
-still open, one after the other: onnx about this node alone, the stored type, the rules for
-operators of ONNX Runtime, and the node's bodies.
+still open, one after the other: onnx about this node alone, the rules for operators that onnx has
+none for, the node's bodies, and the stored type.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,13 @@ import onnx.shape_inference
 from onnx import GraphProto, ModelProto, NodeProto, TypeProto, numpy_helper
 
 from app.errors import InvalidModelError
-from app.ingest.bodies import BodyInputs, BodyResult, body_inputs, output_types
+from app.ingest.bodies import (
+    BodyInputs,
+    BodyResult,
+    body_inputs,
+    output_types,
+    with_known_trips,
+)
 from app.ingest.captures import bodies, captured_names, used_names
 from app.ingest.constants import checked_values
 from app.ingest.contrib_shapes import contrib_types
@@ -70,7 +76,7 @@ def infer(model: ModelProto, constants: frozenset[str] | None = None) -> Inferre
     Raises ``InvalidModelError`` where types or shapes contradict each other.
     """
     stored = _take_stored(model.graph)
-    whole = _Pass(model, stored, constants or frozenset())
+    whole = _Pass(model, stored, constants)
     # Of a body the values are wanted as well: they tell whether a loop goes on.
     if constants is not None or not whole.is_settled():
         whole.visit_nodes()
@@ -96,15 +102,16 @@ class _Pass:
     """One graph: the inference of the whole, then the pass over its nodes."""
 
     def __init__(
-        self, model: ModelProto, stored: Mapping[str, TypeProto], constants: frozenset[str]
+        self, model: ModelProto, stored: Mapping[str, TypeProto], constants: frozenset[str] | None
     ) -> None:
         self._model = model
         self._stored = stored
+        self._is_body = constants is not None
         self._versions = {item.domain or AI_ONNX: item.version for item in model.opset_import}
         self.graph = InferredGraph(
             nodes=list(model.graph.node),
             outputs=[value.name for value in model.graph.output],
-            constants=constants,
+            constants=constants or frozenset(),
             types=_infer_whole(model),
             values={tensor.name: checked_values(tensor) for tensor in model.graph.initializer},
         )
@@ -136,7 +143,7 @@ class _Pass:
             dtype = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
             graph.types[name] = tensor_type(dtype, value.shape)
         self._enter_bodies(node)
-        for derive in (self._by_onnx, self._by_file, self._by_rule, self._by_bodies):
+        for derive in (self._by_onnx, self._by_rule, self._by_bodies, self._by_file):
             open_names = self._unknown(node)
             if not open_names:
                 return
@@ -153,7 +160,9 @@ class _Pass:
         try:
             return self._infer_node(node, types)
         except Exception as error:  # InferenceError, and what else its C++ throws
-            if all(has_shape(types.get(name)) for name in filter(None, node.input)):
+            # A body need not run: runtimes open models with a branch that never could.
+            is_certain = not self._is_body
+            if is_certain and all(has_shape(types.get(name)) for name in filter(None, node.input)):
                 raise InvalidModelError(
                     f"the model's shapes contradict each other at node {node.name!r} "
                     f"({qualified_type(node)}): {reason(error)}; check its dimensions, and what "
@@ -205,7 +214,9 @@ class _Pass:
             model = self._body_model(body)
             constants = frozenset(tensor.name for tensor in model.graph.initializer)
             self._feed(model.graph, inputs)
-            entered.append((inputs, infer(model, constants)))
+            inferred = infer(model, constants)
+            results = [inferred.values.get(name) for name in inferred.outputs]
+            entered.append((with_known_trips(node, inputs, results), inferred))
         if entered:
             self.graph.bodies[body_key(node)] = entered
 

@@ -31,6 +31,7 @@ def settle_versions(model: ModelProto, functions_state: Mapping[str, int]) -> li
     Raises ``InvalidModelError`` for a version that cannot be.
     """
     warnings = []
+    _leave_default_domain_empty(model)
     if model.ir_version > onnx.IR_VERSION:
         warnings.append(
             f"version {model.ir_version} of the ONNX format is newer than {onnx.IR_VERSION}, the "
@@ -52,6 +53,18 @@ def settle_versions(model: ModelProto, functions_state: Mapping[str, int]) -> li
             )
             item.version = newest
     return warnings
+
+
+def _leave_default_domain_empty(model: ModelProto) -> None:
+    """Some files spell ai.onnx out, which onnx's checker does not know by that name."""
+    for node in all_nodes(model.graph):
+        if node.domain == AI_ONNX:
+            node.domain = ""
+    imports = {item.domain: item.version for item in model.opset_import}
+    if AI_ONNX in imports:
+        imports.setdefault("", imports[AI_ONNX])
+        del imports[AI_ONNX], model.opset_import[:]
+        model.opset_import.extend(helper.make_opsetid(*item) for item in imports.items())
 
 
 def _import_missing(model: ModelProto, functions_state: Mapping[str, int]) -> Iterator[str]:

@@ -5,6 +5,7 @@ import onnxruntime
 import pytest
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
+from app.errors import InvalidModelError
 from tests.ingest.build import (
     BOOL,
     FLOAT,
@@ -266,3 +267,59 @@ def test_shapes_of_loops_are_those_that_running_them_gives(trips: int) -> None:
     told = shapes(taken(proto).dag)
     assert [told["y"], told["z"]] == [result.shape for result in ran] or trips == 0
     assert told["y"] == ran[0].shape
+
+
+@pytest.mark.parametrize(
+    ("trips", "begins", "goes_on", "runs"),
+    [(5, True, True, 5), (5, False, True, 0), (5, True, False, 1), (-3, True, True, 0)],
+)
+def test_conditions_that_are_known_end_a_loop(
+    trips: int, begins: bool, goes_on: bool, runs: int
+) -> None:
+    """A condition that is false at first lets no trip happen, one that each trip makes false lets
+    one, and a negative bound none."""
+    body = graph(
+        [PRODUCT],
+        [value("i", [], INT64), value("on", [], BOOL), value("a", None)],
+        [value("still", [], BOOL), value("b", None)],
+        [helper.make_tensor("still", BOOL, [], [goes_on])],
+    )
+    proto = loop_model(scalar("trips", trips), body)
+    proto.graph.initializer[0].CopyFrom(helper.make_tensor("go", BOOL, [], [begins]))
+    ingested = taken(proto)
+    assert ingested.dag.total_flops == 96 * runs
+    assert ingested.facts.warnings == ()
+
+
+def test_a_bound_that_is_no_integer_is_no_bound() -> None:
+    """A trip count of NaN does no harm."""
+    bound = helper.make_tensor("trips", FLOAT, [], [float("nan")])
+    assert taken(loop_model(bound, loop_body(PRODUCT))).dag.total_flops == 96
+
+
+@pytest.mark.parametrize("count", [0, -1, 3, 2**40])
+def test_a_scan_along_inputs_that_it_has_not_is_refused(count: int) -> None:
+    """The number of scanned inputs lies between one and that of all inputs."""
+    proto = scan_model(7)
+    (attribute,) = (
+        item for item in proto.graph.node[0].attribute if item.name == "num_scan_inputs"
+    )
+    attribute.i = count
+    with pytest.raises(InvalidModelError):
+        taken(proto)
+
+
+def test_a_branch_that_cannot_run_does_no_harm() -> None:
+    """Where a branch contradicts the shapes at hand, as it is never taken with these, the model is
+    taken; what the If makes has no size."""
+    fits = graph([node("Relu", "x", "r")], [], [value("r", None)])
+    squeezes = graph([node("Squeeze", "x first", "r")], [], [value("r", None)], [ints("first", 0)])
+    ingested = taken(
+        model(
+            [node("If", "c", "y", then_branch=squeezes, else_branch=fits)],
+            [value("x", ["n", 8]), C],
+            [value("y", None)],
+        ),
+        {"n": 2},
+    )
+    assert ingested.dag.tensor_is_cuttable.tolist() == [True, True, False]

@@ -199,7 +199,9 @@ def test_an_input_that_is_no_tensor_is_refused() -> None:
             taken(proto)
 
 
-def test_a_negative_extent_is_refused() -> None:
-    """A graph input with an extent below zero is named with the axis."""
-    with pytest.raises(BadBindingError, match="'x' has the negative extent -3 at axis 1"):
-        ingest(relu(1, -3))
+def test_a_negative_extent_is_a_dimension_without_a_name() -> None:
+    """Old tools write -1 for what is open: the first axis is the batch, others have to be bound."""
+    assert shapes(ingest(relu(-1, 3)).dag)["y"] == (1, 3)
+    with pytest.raises(UnboundDimensionError, match="'x:1'"):
+        ingest(relu("x", -3))
+    assert shapes(ingest(relu("x", -3), {"x:1": 7}).dag)["y"] == (1, 7)

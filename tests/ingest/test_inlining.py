@@ -1,7 +1,7 @@
 """Model-local functions: nested, of other operator sets, without end."""
 
 import pytest
-from onnx import FunctionProto, NodeProto, helper
+from onnx import AttributeProto, FunctionProto, NodeProto, helper
 
 from app.errors import InvalidModelError, LimitExceededError
 from tests.ingest.build import dag_of, graph, model, node, taken, value
@@ -119,3 +119,23 @@ def test_functions_that_call_themselves_are_refused() -> None:
         )
         with pytest.raises(InvalidModelError, match="calls itself"):
             taken(proto)
+
+
+@pytest.mark.parametrize(("stated", "extents"), [({}, (1, 24)), ({"at": 2}, (6, 4))])
+def test_defaults_of_attributes_are_filled_in(
+    stated: dict[str, int], extents: tuple[int, int]
+) -> None:
+    """An attribute that a call leaves out has the function's default, one that it states has
+    that."""
+    flatten = node("Flatten", "X", "Y")
+    flatten.attribute.add(name="axis", type=AttributeProto.INT, ref_attr_name="at")
+    flattener = function("F", flatten)
+    flattener.attribute_proto.append(helper.make_attribute("at", 0))
+    dag = dag_of(
+        [node("F", "x", "y", domain=HERE, **stated)],
+        [value("x", [2, 3, 4])],
+        [value("y", None)],
+        functions=[flattener],
+        domains={HERE: 1},
+    )
+    assert dag.tensor_shapes[-1] == extents

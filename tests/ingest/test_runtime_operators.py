@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, numpy_helper
 
 from app.core.dag import CostedDag
-from tests.ingest.build import model, node, taken, value
+from tests.ingest.build import floats, model, node, shapes, taken, value
 
 MICROSOFT = "com.microsoft"
 ML = "ai.onnx.ml"
@@ -265,3 +265,17 @@ def test_operators_of_the_runtime_make_what_it_makes(name: str) -> None:
         index = dag.tensor_names.index(output)
         assert dag.tensor_shapes[index] == result.shape
         assert dag.tensor_dtypes[index] == str(result.dtype)
+
+
+def test_stale_shapes_of_the_file_do_not_stand_against_rules() -> None:
+    """What a rule tells of an operator of the runtime wins over a shape that the file has from
+    other dimensions."""
+    proto = model(
+        [node("FusedMatMul", "x w", "a", domain=MICROSOFT), node("Relu", "a", "y")],
+        [value("x", ["n", 8])],
+        [value("y", ["n", 8])],
+        [floats("w", 8, 8)],
+        [value("a", [1, 8])],
+        domains={MICROSOFT: 1},
+    )
+    assert shapes(taken(proto, {"n": 4}).dag)["a"] == (4, 8)

@@ -60,3 +60,15 @@ def test_every_version_of_the_format_is_read(ir_version: int) -> None:
         sum(size for size, _ in parameters(ingested.dag).values())
         == 4 * (4 * 27 + 4 + 5 * 64 + 5) + 16
     )
+
+
+def test_the_default_domain_may_be_spelt_out() -> None:
+    """Nodes and imports that call ONNX's own domain ai.onnx mean the same as without a name."""
+    proto = network(17, 8)
+    proto.opset_import[0].domain = "ai.onnx"
+    for item in proto.graph.node:
+        item.domain = "ai.onnx"
+    ingested = taken(proto)
+    assert ingested.facts.opsets == {"ai.onnx": 17}
+    assert ingested.dag.node_op_types == taken(network(17, 8)).dag.node_op_types
+    assert ingested.facts.warnings == ()
