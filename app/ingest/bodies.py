@@ -158,7 +158,13 @@ def _scan(node: NodeProto, body: GraphProto, types: Types) -> BodyInputs:
             if not -len(shape) <= axis < len(shape):
                 continue
             axis %= len(shape)
-            trips = shape[axis] * (known.shape[0] if batched else 1)
+            slices = shape[axis] * (known.shape[0] if batched else 1)
+            if trips not in (None, slices):
+                raise InvalidModelError(
+                    f"node {node.name!r} (Scan) goes along inputs of different lengths: {trips} "
+                    f"and {slices} slices"
+                )
+            trips = slices
             shape = shape[:axis] + shape[axis + 1 :]
         typed[value.name] = tensor_type(known.dtype, shape)
     return BodyInputs(typed, trips=trips)

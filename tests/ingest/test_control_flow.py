@@ -323,3 +323,17 @@ def test_a_branch_that_cannot_run_does_no_harm() -> None:
         {"n": 2},
     )
     assert ingested.dag.tensor_is_cuttable.tolist() == [True, True, False]
+
+
+def test_a_scan_along_inputs_of_different_lengths_is_refused() -> None:
+    """All scanned inputs have as many slices."""
+    inputs = [value("p", None), value("q", None)]
+    body = graph([node("Add", "p q", "out")], inputs, [value("out", None)])
+    scan = node("Scan", "x z", "y", name="scan", body=body, num_scan_inputs=2)
+    for length, fits in ((3, True), (5, False)):
+        proto = model([scan], [value("x", [3, 4]), value("z", [length, 4])], [value("y", None)])
+        if fits:
+            assert shapes(taken(proto).dag)["y"] == (3, 4)
+        else:
+            with pytest.raises(InvalidModelError, match="3 and 5 slices"):
+                taken(proto)
