@@ -38,7 +38,7 @@ soak: install
 	KERF_TEST_MUTATIONS=20000 KERF_TEST_EXAMPLES=5000 \
 		$(BIN)/python -m pytest -n auto --dist worksteal \
 		tests/ingest/test_mutations.py tests/ingest/test_random_models.py
-	KERF_TEST_MUTATED_UPLOADS=20000 $(BIN)/python -m pytest -s tests/api/test_mutated_uploads.py
+	KERF_TEST_MUTATED_UPLOADS=20000 $(BIN)/python -m pytest tests/api/test_mutated_uploads.py
 	KERF_TEST_SCENARIOS=500 $(BIN)/python -m pytest -n auto --dist worksteal \
 		tests/core/test_agreement_on_fixtures.py
 

@@ -31,3 +31,11 @@ def demo_model(server: Server) -> dict[str, Any]:
     assert response.status_code in (200, 201), response.text
     summary: dict[str, Any] = response.json()
     return summary
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures that tests record, from whichever process ran them."""
+    for report in terminalreporter.getreports("passed"):
+        for name, text in report.user_properties:
+            if name == "figures":
+                terminalreporter.write_line(str(text))

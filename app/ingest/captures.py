@@ -1,6 +1,6 @@
 """Names that a node reads, those that only the graphs in its attributes read included."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from onnx import AttributeProto, GraphProto, NodeProto
 
@@ -26,9 +26,20 @@ def bodies(node: NodeProto) -> Iterator[GraphProto]:
             yield from attribute.graphs
 
 
-def defined_names(graph: GraphProto) -> frozenset[str]:
-    """Names that a graph itself defines: inputs, initializers, and what its nodes make."""
-    return frozenset(_own_names(graph)).union(name for node in graph.node for name in node.output)
+def with_inner(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """Nodes, and those of all bodies in them."""
+    for node in nodes:
+        yield node
+        for body in bodies(node):
+            yield from with_inner(body.node)
+
+
+def definitions(graph: GraphProto) -> Iterator[str]:
+    """Names that a graph itself defines, each time that it does: inputs, initializers, and what
+    its nodes make."""
+    yield from _own_names(graph)
+    for node in graph.node:
+        yield from node.output
 
 
 def captured_names(graph: GraphProto) -> list[str]:
@@ -36,7 +47,7 @@ def captured_names(graph: GraphProto) -> list[str]:
 
     Its nodes stand in topological order.
     """
-    own = _own_names(graph)
+    own = set(_own_names(graph))
     captured: list[str] = []
     for node in graph.node:
         captured.extend(name for name in used_names(node) if name not in own)
@@ -45,8 +56,7 @@ def captured_names(graph: GraphProto) -> list[str]:
     return captured
 
 
-def _own_names(graph: GraphProto) -> set[str]:
-    own = {value.name for value in graph.input}
-    own.update(tensor.name for tensor in graph.initializer)
-    own.update(tensor.values.name for tensor in graph.sparse_initializer)
-    return own
+def _own_names(graph: GraphProto) -> Iterator[str]:
+    yield from (value.name for value in graph.input)
+    yield from (tensor.name for tensor in graph.initializer)
+    yield from (sparse.values.name for sparse in graph.sparse_initializer)

@@ -12,7 +12,7 @@ import onnx
 from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from app.errors import InvalidModelError
-from app.ingest.captures import bodies, captured_names, defined_names
+from app.ingest.captures import bodies, captured_names, definitions
 from app.ingest.operators import AI_ONNX, domain_of, is_known
 from app.ingest.reasons import reason
 
@@ -48,7 +48,7 @@ def _graphs(
     visible: frozenset[str] | None = None
     for node in graph.node:
         for body in bodies(node):
-            visible = visible or outer | defined_names(graph)
+            visible = visible or outer.union(definitions(graph))
             yield from _graphs(body, visible)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from onnx import GraphProto, SparseTensorProto, TensorProto, helper
 
-from app.ingest.captures import bodies
+from app.ingest.captures import bodies, definitions
 from app.ingest.constants import SMALL_BYTES, constant_tensor, is_external, sparse_constant
 
 
@@ -19,16 +19,16 @@ def hoist_body_weights(main: GraphProto) -> None:
     One whose name is defined elsewhere, too (both branches of an If may have a ``w``), gets a
     fresh name.
     """
-    definitions = Counter(_definitions(main))
+    taken = Counter(_all_definitions(main))
     for node in main.node:
         for body in bodies(node):
-            _hoist(body, main, definitions)
+            _hoist(body, main, taken)
 
 
-def _hoist(graph: GraphProto, main: GraphProto, definitions: Counter[str]) -> None:
+def _hoist(graph: GraphProto, main: GraphProto, taken: Counter[str]) -> None:
     for node in graph.node:
         for body in bodies(node):
-            _hoist(body, main, definitions)
+            _hoist(body, main, taken)
     dense, sparse = _take_weights(graph)
     inputs = {value.name for value in graph.input}
     outputs = dict.fromkeys(value.name for value in graph.output)
@@ -36,7 +36,7 @@ def _hoist(graph: GraphProto, main: GraphProto, definitions: Counter[str]) -> No
     for holder in [*dense, *(item.values for item in sparse)]:
         # One that is a default value of the body's own input has no use: a value always arrives.
         if holder.name not in inputs:
-            fresh = _fresh(holder.name, definitions, holder.name in outputs)
+            fresh = _fresh(holder.name, taken, holder.name in outputs)
             moved[holder.name] = holder.name = fresh
     main.initializer.extend(tensor for tensor in dense if tensor.name not in inputs)
     main.sparse_initializer.extend(item for item in sparse if item.values.name not in inputs)
@@ -75,16 +75,16 @@ def _is_weight(tensor: TensorProto) -> bool:
     return is_external(tensor) or tensor.ByteSize() > SMALL_BYTES
 
 
-def _fresh(name: str, definitions: Counter[str], is_output: bool) -> str:
+def _fresh(name: str, taken: Counter[str], is_output: bool) -> str:
     """The name itself where nothing else bears it (an Identity node will make an output)."""
-    if definitions[name] == 1 and not is_output:
+    if taken[name] == 1 and not is_output:
         return name
     # The count of a name goes on where it ended, so that many of one name stay cheap.
     while True:
-        definitions[name] += 1
-        fresh = f"{name}_{definitions[name]}"
-        if not definitions[fresh]:
-            definitions[fresh] = 1
+        taken[name] += 1
+        fresh = f"{name}_{taken[name]}"
+        if not taken[fresh]:
+            taken[fresh] = 1
             return fresh
 
 
@@ -94,20 +94,12 @@ def _rename_uses(graph: GraphProto, names: dict[str, str]) -> None:
             if name in names:
                 node.input[position] = names[name]
         for body in bodies(node):
-            own = set(_own_definitions(body))
+            own = set(definitions(body))
             _rename_uses(body, {old: new for old, new in names.items() if old not in own})
 
 
-def _own_definitions(graph: GraphProto) -> Iterator[str]:
-    yield from (value.name for value in graph.input)
-    yield from (tensor.name for tensor in graph.initializer)
-    yield from (sparse.values.name for sparse in graph.sparse_initializer)
-    for node in graph.node:
-        yield from node.output
-
-
-def _definitions(graph: GraphProto) -> Iterator[str]:
-    yield from _own_definitions(graph)
+def _all_definitions(graph: GraphProto) -> Iterator[str]:
+    yield from definitions(graph)
     for node in graph.node:
         for body in bodies(node):
-            yield from _definitions(body)
+            yield from _all_definitions(body)

@@ -1,18 +1,22 @@
 """Model-local functions, replaced by what they do."""
 
 from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
 from itertools import chain
 
 import onnx.inliner
 from onnx import FunctionProto, ModelProto, NodeProto
 
 from app.errors import InvalidModelError, LimitExceededError
-from app.ingest.captures import bodies
+from app.ingest.captures import with_inner
 from app.ingest.limits import Limits
 from app.ingest.operators import AI_ONNX
 from app.ingest.reasons import reason
 
 Key = tuple[str, str, str]
+
+MOST_COUNTED = 2**62
+"""Counts double with each function that calls another twice; beyond this they no longer matter."""
 
 
 def inline_functions(model: ModelProto, limits: Limits) -> tuple[ModelProto, dict[str, int]]:
@@ -51,7 +55,7 @@ def _state_defaults(model: ModelProto) -> None:
     onnx's inliner knows no defaults."""
     functions = {_key_of_function(function): function for function in model.functions}
     callers = (model.graph.node, *(function.node for function in model.functions))
-    for node in chain.from_iterable(map(_deep, callers)):
+    for node in chain.from_iterable(map(with_inner, callers)):
         function = functions.get(_key(node))
         if function is not None:
             stated = {attribute.name for attribute in node.attribute}
@@ -62,30 +66,25 @@ def _state_defaults(model: ModelProto) -> None:
 
 def _calls(model: ModelProto) -> bool:
     functions = {_key_of_function(function) for function in model.functions}
-    return any(_key(node) in functions for node in _deep(model.graph.node))
+    return any(_key(node) in functions for node in with_inner(model.graph.node))
 
 
 def _require_few(model: ModelProto, limits: Limits) -> None:
     """Count what inlining makes before it is made: calls of calls can multiply without end."""
     functions = {_key_of_function(function): function for function in model.functions}
+    calls = {
+        key: {_key(node) for node in with_inner(function.node)} & functions.keys()
+        for key, function in functions.items()
+    }
+    try:
+        callees_first = list(TopologicalSorter(calls).static_order())
+    except CycleError as error:
+        raise InvalidModelError(
+            f"function {error.args[1][0][1]!r} of the model calls itself; functions of ONNX cannot"
+        ) from error
     sizes: dict[Key, int] = {}
-    # Callees first, without recursion, as chains of calls may be as long as the file allows.
-    for start in functions:
-        path = [start]
-        while path:
-            key = path[-1]
-            calls = [_key(node) for node in _deep(functions[key].node) if _key(node) in functions]
-            waiting = next((callee for callee in calls if callee not in sizes), None)
-            if key in sizes or waiting is None:
-                if key not in sizes:
-                    sizes[key] = _size(functions[key].node, sizes)
-                path.pop()
-            elif waiting in path:
-                raise InvalidModelError(
-                    f"function {waiting[1]!r} of the model calls itself; functions of ONNX cannot"
-                )
-            else:
-                path.append(waiting)
+    for key in callees_first:
+        sizes[key] = min(_size(functions[key].node, sizes), MOST_COUNTED)
     total = _size(model.graph.node, sizes)
     if total > limits.nodes:
         raise LimitExceededError(
@@ -95,14 +94,7 @@ def _require_few(model: ModelProto, limits: Limits) -> None:
 
 
 def _size(nodes: Iterable[NodeProto], sizes: dict[Key, int]) -> int:
-    return sum(sizes.get(_key(node), 1) for node in _deep(nodes))
-
-
-def _deep(nodes: Iterable[NodeProto]) -> Iterable[NodeProto]:
-    for node in nodes:
-        yield node
-        for body in bodies(node):
-            yield from _deep(body.node)
+    return sum(sizes.get(_key(node), 1) for node in with_inner(nodes))
 
 
 def _key(node: NodeProto) -> Key:

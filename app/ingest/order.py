@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from onnx import GraphProto, NodeProto
 
 from app.errors import InvalidModelError
-from app.ingest.captures import bodies, defined_names, used_names
+from app.ingest.captures import bodies, definitions, used_names
 
 
 def sort_nodes(graph: GraphProto, outer: frozenset[str] = frozenset()) -> None:
@@ -19,7 +19,7 @@ def sort_nodes(graph: GraphProto, outer: frozenset[str] = frozenset()) -> None:
     Raises ``InvalidModelError`` where a graph has a cycle, or a tensor has two producers.
     """
     nodes = list(graph.node)
-    visible = outer | defined_names(graph)
+    visible = outer.union(definitions(graph))
     for node in nodes:
         for body in bodies(node):
             sort_nodes(body, visible)

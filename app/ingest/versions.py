@@ -7,10 +7,10 @@ each with a warning; onnx's checker and its shape inference need all of them.
 from collections.abc import Iterable, Iterator, Mapping
 
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, helper
+from onnx import ModelProto, helper
 
 from app.errors import InvalidModelError
-from app.ingest.captures import bodies
+from app.ingest.captures import with_inner
 from app.ingest.operators import AI_ONNX, domain_of
 
 OLDEST_WITH_OPSETS = 3
@@ -57,7 +57,7 @@ def settle_versions(model: ModelProto, functions_state: Mapping[str, int]) -> li
 
 def _leave_default_domain_empty(model: ModelProto) -> None:
     """Some files spell ai.onnx out, which onnx's checker does not know by that name."""
-    for node in all_nodes(model.graph):
+    for node in with_inner(model.graph.node):
         if node.domain == AI_ONNX:
             node.domain = ""
     imports = {item.domain: item.version for item in model.opset_import}
@@ -69,7 +69,7 @@ def _leave_default_domain_empty(model: ModelProto) -> None:
 
 def _import_missing(model: ModelProto, functions_state: Mapping[str, int]) -> Iterator[str]:
     stated = {item.domain or AI_ONNX for item in model.opset_import}
-    for domain in sorted({domain_of(node) for node in all_nodes(model.graph)} - stated):
+    for domain in sorted({domain_of(node) for node in with_inner(model.graph.node)} - stated):
         if domain in functions_state:
             version = functions_state[domain]
         elif domain == AI_ONNX:
@@ -90,11 +90,3 @@ def _newest_opset_of(ir_version: int) -> int:
         return 1
     released: Iterable[tuple[int, int]] = ((row[1], row[2]) for row in helper.VERSION_TABLE)
     return max(opset for version, opset in released if version <= ir_version)
-
-
-def all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    """The nodes of a graph and of all bodies in it."""
-    for node in graph.node:
-        yield node
-        for body in bodies(node):
-            yield from all_nodes(body)

@@ -36,7 +36,6 @@ START_S = 60.0
 STATUS_S = 5.0
 """How long a worker that has hung up may take to end."""
 _logger = logging.getLogger(__name__)
-_STARTED = b"+"
 _BOOT = (
     "import json, socket, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from app.worker.zygote import main; main(socket.socket(fileno=int(sys.argv[2])))"
@@ -130,7 +129,7 @@ class Workers:
         connection, watch = self._fork(file)
         with closing(connection), closing(watch):
             watch.settimeout(START_S)
-            if _received(watch) != _STARTED:
+            if _received(watch) != frames.STARTED:
                 raise NotReadyError("no worker could be started; try again")
             limits = self._limits
             job = _Job(connection, watch, limits, time.monotonic() + limits.seconds)
@@ -187,7 +186,7 @@ class _Zygote:
         passed = [theirs.fileno(), watched.fileno(), *([file.fileno()] if file else [])]
         with theirs, watched:
             try:
-                socket.send_fds(self._control, [b"w"], passed)
+                socket.send_fds(self._control, [frames.REQUEST], passed)
             except OSError:
                 connection.close()
                 watch.close()

@@ -11,6 +11,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+REQUEST = b"w"
+"""By which the service asks the zygote for a worker."""
+STARTED = b"+"
+"""What is said to the service once a worker runs; its exit status follows at its end."""
 LARGEST_FRAME_BYTES = 2**28
 """A worker that announces more than this is out of its mind."""
 _LENGTHS = struct.Struct("!IQ")

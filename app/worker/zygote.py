@@ -21,11 +21,9 @@ import socket
 from contextlib import suppress
 
 from app.worker.confinement import die_with_parent
+from app.worker.frames import REQUEST, STARTED
 from app.worker.jobs import work
 
-STARTED = b"+"
-"""What is said to the service once a worker runs; its exit status follows at its end."""
-REQUEST = b"w"
 MOST_FILES = 3
 """That come with a request: connection, watch, and the file to read if there is one."""
 

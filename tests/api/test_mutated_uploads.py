@@ -1,11 +1,12 @@
 """Mutated models, uploaded to a running service: ``make soak`` uploads twenty thousand."""
 
+import json
 import os
 import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,7 +54,7 @@ def send(server: Server, numbers: range) -> Counter[int]:
     with httpx.Client(base_url=server.url, timeout=LONGEST_S) as client:
         for number in numbers:
             _, data = mutant(number)
-            response = upload(client, data, dims='{"n": 2}')
+            response = upload(client, data, dims=json.dumps(DIMS))
             statuses[response.status_code] += 1
             if response.status_code == 201:
                 client.delete(f"/models/{response.json()['id']}").raise_for_status()
@@ -68,10 +69,11 @@ def settle(server: Server, processes: int) -> None:
         time.sleep(0.05)
 
 
-def test_mutated_uploads_harm_nobody(tmp_path: Path) -> None:
+def test_mutated_uploads_harm_nobody(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """Each upload is taken or refused, within its time; meanwhile and afterwards the service
     answers splits, and it holds no more memory and no more processes than before."""
-    assert DIMS == {"n": 2}
     with serving(tmp_path) as server:
         client = server.client()
         model_id = uploaded(client, DEMO_BYTES)["id"]
@@ -84,7 +86,7 @@ def test_mutated_uploads_harm_nobody(tmp_path: Path) -> None:
                 pool.submit(send, server, range(first, COUNT, CLIENTS)) for first in range(CLIENTS)
             ]
             statuses = sum((future.result() for future in sent), Counter[int]())
-        assert set(statuses) == {201, 422} or set(statuses) == {200, 201, 422}, statuses
+        assert {201, 422} <= set(statuses) <= {200, 201, 422}, statuses
         assert statuses.total() == COUNT
         assert len(meanwhile) > 10
         settle(server, processes)
@@ -92,8 +94,9 @@ def test_mutated_uploads_harm_nobody(tmp_path: Path) -> None:
         assert growth < GROWTH_BYTES
         split(client, scenario(model_id))
     ratio = statistics.median(meanwhile) / statistics.median(usual)
-    print(
-        f"\n{COUNT} mutated uploads: {dict(statuses)}; memory {growth / 2**20:+.1f} MiB; a split "
+    record_property(
+        "figures",
+        f"{COUNT} mutated uploads: {dict(statuses)}; memory {growth / 2**20:+.1f} MiB; a split "
         f"took {statistics.median(meanwhile) * 1e3:.2f} ms in the median, {ratio:.2f} times the "
-        f"usual, at most {max(meanwhile) * 1e3:.0f} ms"
+        f"usual, at most {max(meanwhile) * 1e3:.0f} ms",
     )

@@ -6,6 +6,7 @@ fails a test here, which says what to write.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -93,14 +94,13 @@ def test_the_corpus_is_whole() -> None:
     assert (len(corpus()) - node_tests, node_tests) == (SHIPPED, NODE_TESTS)
 
 
-def test_the_list_states_the_shares(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_states_the_shares(record_property: Callable[[str, object], None]) -> None:
     """The list of refusals knows the corpus, gives reasons of the closed list, and says how much
     is accepted."""
     refusals = listed_refusals()
     assert refusals.keys() <= {sample.name for sample in corpus()}
     assert set(refusals.values()) <= REASONS.keys()
-    with capsys.disabled():
-        print(f"\n{shares()}")
+    record_property("figures", f"the models of onnx: {shares()}")
     assert f"# {shares()}" in REFUSALS.read_text().splitlines()
 
 

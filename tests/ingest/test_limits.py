@@ -7,6 +7,7 @@ from onnx import GraphProto, ModelProto
 
 from app.errors import LimitExceededError
 from app.ingest import IngestedModel, Limits, ingest_file
+from app.settings import Settings
 from tests.ingest.build import BOOL, graph, model, node, value
 
 
@@ -71,3 +72,11 @@ def test_the_graph_is_limited_and_weights_are_not() -> None:
     assert read(proto, graph_bytes=size + 100).dag.node_count == 3
     with pytest.raises(LimitExceededError, match="KERF_GRAPH_BYTES"):
         read(proto, graph_bytes=size - 1)
+
+
+def test_the_service_has_the_same_limits() -> None:
+    """The defaults of the settings are those that ingest has by itself."""
+    settings = Settings()
+    ours = Limits()
+    assert (settings.graph_bytes, settings.model_nodes) == (ours.graph_bytes, ours.nodes)
+    assert (settings.nesting, settings.name_bytes) == (ours.nesting, ours.name_bytes)
