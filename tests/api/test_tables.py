@@ -117,6 +117,9 @@ def test_first_requests_at_once_build_one_table(server: Server, client: httpx.Cl
             return float(split(own, body)["objective_value"])
 
     assert len(set(together(8, work))) == 1
+    # The tables that an upload leaves to the background are there once they were asked for.
+    for mode in ("training", "inference"):
+        split(client, scenario(model_id, mode=mode, device={"flops_per_s": 1e15}, store=False))
     families = [family for model, family in stored(server.data_dir) if model == model_id]
     assert sorted(families) == sorted({*FIRST, "full-inference"})
 

@@ -1,12 +1,13 @@
 """Workers in processes of their own: what they answer, what they may take, and how they end."""
 
-import os
 import signal
 import socket
 import struct
+import subprocess
+import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,7 +27,6 @@ from app.errors import (
 from app.services.workers import ReadModel, ReadOptions, WorkerLimits, Workers
 from app.store.packing import pack_table, unpack_dag, unpack_table
 from app.worker import frames
-from app.worker.confinement import confine
 from app.worker.frames import BrokenFrameError, Frame
 from tests.fixture_models import ingested
 from tests.processes import status, tree, zygotes
@@ -163,56 +163,49 @@ def test_stopped_workers_refuse() -> None:
     anyio.run(work)
 
 
-def in_a_child(work: Callable[[], None]) -> int:
-    """Do something in a process of its own; its exit status, negative for a signal."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-            os._exit(0)
-        finally:
-            os._exit(99)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+def in_a_fresh_process(*lines: str) -> int:
+    """Run statements in an interpreter of their own, which holds no memory that it had and gave
+    back; its exit status, negative for a signal."""
+    program = "\n".join(["from app.worker.confinement import confine", *lines])
+    return subprocess.run(
+        [sys.executable, "-c", program], check=False, stderr=subprocess.DEVNULL
+    ).returncode
 
 
 def test_confined_process_cannot_take_more_than_its_memory() -> None:
     """Beyond its memory a process gets none, while what is less than that it gets."""
-
-    def work() -> None:
-        confine(memory_bytes=2**30, seconds=60)
-        assert len(bytes(2**28)) == 2**28
-        try:
-            bytes(2**30)
-        except MemoryError:
-            return
-        os._exit(1)
-
-    assert in_a_child(work) == 0
+    status = in_a_fresh_process(
+        "confine(memory_bytes=2**30, seconds=60)",
+        "assert len(bytes(2**28)) == 2**28",
+        "try:",
+        "    bytes(2**30)",
+        "except MemoryError:",
+        "    raise SystemExit(7)",
+    )
+    assert status == 7
 
 
 def test_confined_process_ends_with_its_processor_time() -> None:
     """A process that computes on and on is ended by the signal that says so."""
-
-    def work() -> None:
-        confine(memory_bytes=2**30, seconds=0.1)
-        while True:
-            pass
-
-    assert in_a_child(work) == -signal.SIGXCPU
+    status = in_a_fresh_process(
+        "confine(memory_bytes=2**30, seconds=0.1)",
+        "while True:",
+        "    pass",
+    )
+    assert status == -signal.SIGXCPU
 
 
 def test_confined_process_writes_no_file(tmp_path: Path) -> None:
     """A process that has nothing to write cannot."""
-
-    def work() -> None:
-        confine(memory_bytes=2**30, seconds=60)
-        try:
-            (tmp_path / "file").write_bytes(b"content")
-        except OSError:
-            return
-        os._exit(1)
-
-    assert in_a_child(work) == 0
+    status = in_a_fresh_process(
+        "confine(memory_bytes=2**30, seconds=60)",
+        f"file = open({str(tmp_path / 'file')!r}, 'wb', buffering=0)",
+        "try:",
+        "    file.write(b'content')",
+        "except OSError:",
+        "    raise SystemExit(7)",
+    )
+    assert status == 7
     assert (tmp_path / "file").stat().st_size == 0
 
 
