@@ -12,7 +12,11 @@ KerfError (app.core.errors)
 │   └── ReaderFailedError             the process that read the model died of it
 ├── NotFoundError                     an id that names nothing here
 ├── BadCursorError                    a page cursor that Kerf did not make
-├── DiskFullError                     no room for an upload
+├── HalvesUnavailableError            a half whose weights, or whose graph, is not kept
+├── WrongFileError                    a local file that is not the uploaded model
+├── MissingDataError                  external data of a local file that is not there
+├── CannotRunError                    ONNX Runtime cannot load or run a model
+├── DiskFullError                     no room for a file
 └── NotReadyError                     the service cannot answer now
 """
 
@@ -21,17 +25,21 @@ from app.core.errors import KerfError
 __all__ = [
     "BadBindingError",
     "BadCursorError",
+    "CannotRunError",
     "DiskFullError",
+    "HalvesUnavailableError",
     "IngestError",
     "InvalidModelError",
     "KerfError",
     "LimitExceededError",
+    "MissingDataError",
     "NotFoundError",
     "NotOnnxError",
     "NotReadyError",
     "ReaderFailedError",
     "UnboundDimensionError",
     "UnknownShapeError",
+    "WrongFileError",
 ]
 
 
@@ -75,8 +83,24 @@ class BadCursorError(KerfError):
     """A page cursor that Kerf did not make."""
 
 
+class HalvesUnavailableError(KerfError):
+    """A half of a model was asked for whose weights, or whose graph, the service does not have."""
+
+
+class WrongFileError(KerfError):
+    """A local file is not the model that was uploaded, or that a split divides."""
+
+
+class MissingDataError(KerfError):
+    """External data that a local file refers to are not there, or end too early."""
+
+
+class CannotRunError(KerfError):
+    """ONNX Runtime cannot load or run a model."""
+
+
 class DiskFullError(KerfError):
-    """There is no room for an upload."""
+    """There is no room for a file."""
 
 
 class NotReadyError(KerfError):

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.store.blobs.location import parse_blob_url
 
 
 class Settings(BaseSettings):
@@ -70,11 +72,33 @@ class Settings(BaseSettings):
         description="Models that one process of the service has read at a time, each by a process "
         "of its own; other uploads wait.",
     )
+    keep_weights: bool = Field(
+        default=False,
+        description="Keep the uploaded files that hold weights, so that the halves of their models "
+        "come with them.",
+    )
+    blob_url: str | None = Field(
+        default=None,
+        description="Where these files are kept: `file:///directory` or `s3://bucket/prefix`; the "
+        "directory `blobs` under the data directory when unset.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Level of the log: debug, info, warning or error."
     )
+
+    @field_validator("blob_url")
+    @classmethod
+    def _is_blob_url(cls, url: str | None) -> str | None:
+        if url is not None:
+            parse_blob_url(url)
+        return url
 
     @property
     def effective_database_url(self) -> str:
         """The database's URL with its default filled in."""
         return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'kerf.db'}"
+
+    @property
+    def effective_blob_url(self) -> str:
+        """The blob store's URL with its default filled in."""
+        return self.blob_url or (self.data_dir.resolve() / "blobs").as_uri()

@@ -22,12 +22,15 @@ MODEL: dict[str, Any] = {
     "parameter_bytes": 13951304,
     "model_batch": 1,
     "bound_dims": {"batch": 1},
+    "parameters": [],
+    "graph_sha256": "5fb01388508083dc398740fc344138232ba2d07a4ac6462fb2b172107ddb27c9",
     "inputs": [
         {"name": "pixel_values", "shape": [1, 3, 224, 224], "dtype": "float32", "bytes": 602112}
     ],
     "outputs": [{"name": "logits", "shape": [1, 1000], "dtype": "float32", "bytes": 4000}],
     "blocks": 50,
     "warnings": [],
+    "weights": "external",
 }
 
 SPLIT_REQUEST: dict[str, Any] = {

@@ -1,7 +1,7 @@
 """RFC 9457 problems: the one table from domain error to HTTP status, and the handlers."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -33,10 +33,17 @@ STATUS_AND_TITLE: dict[type[KerfError], tuple[int, str, str]] = {
     errors.ReaderFailedError: (422, "reader-failed", "Reading the model failed"),
     errors.NotFoundError: (404, "not-found", "Not found"),
     errors.BadCursorError: (422, "bad-cursor", "Not a cursor of Kerf's"),
-    errors.DiskFullError: (507, "disk-full", "No room for the upload"),
+    errors.HalvesUnavailableError: (409, "halves-unavailable", "The halves cannot be made here"),
+    errors.WrongFileError: (422, "wrong-file", "Not the file that was uploaded"),
+    errors.MissingDataError: (422, "missing-external-data", "External data are missing"),
+    errors.CannotRunError: (422, "cannot-run", "ONNX Runtime cannot run the model"),
+    errors.DiskFullError: (507, "disk-full", "No room on the disk"),
     errors.NotReadyError: (503, "not-ready", "The service cannot answer now"),
 }
 """Status, type and title of each domain error; a subclass without a row takes its base's."""
+
+INVALID_REQUEST = (422, "invalid-request", "The request is not valid")
+"""Status, type and title where a request is not what its schema says."""
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -92,6 +99,7 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 _DESCRIPTIONS = {
     400: "The body cannot be read.",
     404: "There is nothing by this id.",
+    409: "The service does not have what this takes; `detail` says how to do it locally.",
     413: "The body is too large.",
     415: "The body is not of the media type that this call takes.",
     422: "The request is not right; `detail` says what would be.",
@@ -107,6 +115,13 @@ def _example(status: int, kind: str, title: str, detail: str) -> dict[str, Any]:
 _EXAMPLES = {
     400: _example(400, "malformed-body", "The body cannot be read", "Invalid multipart data."),
     404: _example(404, "not-found", "Not found", "there is no model 'resnet'"),
+    409: _example(
+        409,
+        "halves-unavailable",
+        "The halves cannot be made here",
+        "the service does not keep the weights of this model; cut your own file: kerf cut "
+        "model.onnx --split 5f0c1d2e3a4b5c6d7e8f901234567890 -o halves",
+    ),
     413: _example(
         413,
         "content-too-large",
@@ -139,7 +154,7 @@ _EXAMPLES = {
     507: _example(
         507,
         "disk-full",
-        "No room for the upload",
+        "No room on the disk",
         "there is no room for this upload on the service's disk; try again later, or have its "
         "operator make room",
     ),
@@ -178,14 +193,16 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
+def kind_of(error: KerfError) -> tuple[int, str, str]:
+    """Status, type and title of a domain error."""
+    rows = (STATUS_AND_TITLE[kind] for kind in type(error).__mro__ if kind in STATUS_AND_TITLE)
+    return next(rows, (422, "refused", "The request is refused"))
+
+
 def _kerf_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, KerfError)
-    row = next(
-        (STATUS_AND_TITLE[kind] for kind in type(error).__mro__ if kind in STATUS_AND_TITLE), None
-    )
-    status, kind, title = row or (422, "refused", "The request is refused")
     fields = [{"loc": _loc(request, error.loc), "msg": error.detail}] if error.loc else []
-    return problem(status, kind, title, error.detail, fields)
+    return problem(*kind_of(error), error.detail, fields)
 
 
 def _loc(request: Request, loc: Sequence[str | int]) -> list[str | int]:
@@ -197,15 +214,20 @@ def _loc(request: Request, loc: Sequence[str | int]) -> list[str | int]:
 
 def _invalid_request(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    fields = [{"loc": list(item["loc"]), "msg": _message(item)} for item in error.errors()]
+    return problem(*INVALID_REQUEST, *faults_of(error.errors()))
+
+
+def faults_of(found: Sequence[Mapping[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
+    """The detail of a problem, and its fields at fault, from what pydantic found."""
+    fields = [{"loc": list(item["loc"]), "msg": _message(item)} for item in found]
     first = fields[0]
     detail = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     if len(fields) > 1:
         detail += f" (and {len(fields) - 1} more; see errors)"
-    return problem(422, "invalid-request", "The request is not valid", detail, fields)
+    return detail, fields
 
 
-def _message(item: dict[str, Any]) -> str:
+def _message(item: Mapping[str, Any]) -> str:
     """What pydantic says of a field, in the words of HTTP where its own are not."""
     if item["type"] == "json_invalid":
         return f"not JSON: {item['ctx']['error']}"

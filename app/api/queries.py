@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from app.api.schemas import BatchIn, ConstraintsIn, ScenarioIn, SplitIn
 from app.core.constraints import Constraints
 from app.core.scenario import DevicePower, Link, Mode, Objective, Scenario
+from app.services.answers import SplitQuery
 from app.services.batches import ScenarioGroup
-from app.services.splits import BatchQuery, SplitQuery
+from app.services.splits import BatchQuery
 from app.services.switching import CurrentCut
 
 

@@ -303,6 +303,14 @@ class ModelOut(BaseModel):
     bound_dims: dict[str, int] = Field(
         description="What each symbolic dimension was bound to.", examples=[{"batch": 1}]
     )
+    parameters: list[str] = Field(
+        description="Graph inputs that the upload named as parameters.", examples=[[]]
+    )
+    graph_sha256: str | None = Field(
+        description="Digest of the graph's content: the same for a file with its weights and "
+        "without; null for a model of an older version of Kerf.",
+        examples=[MODEL["graph_sha256"]],
+    )
     inputs: list[TensorOut] = Field(description="Graph inputs, which exist on the device.")
     outputs: list[TensorOut] = Field(description="Graph outputs.")
     blocks: int = Field(
@@ -310,6 +318,11 @@ class ModelOut(BaseModel):
     )
     warnings: list[str] = Field(
         description="What was approximated, and how much of the FLOPs it touches.", examples=[[]]
+    )
+    weights: Literal["external", "kept", "not-kept"] = Field(
+        description="Where the weights are. `external`: the uploaded file held none but those of "
+        "1 KiB or less; `kept`: here, and in the halves; `not-kept`: with whoever has the file.",
+        examples=["external"],
     )
 
 

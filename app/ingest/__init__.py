@@ -1,19 +1,27 @@
-"""From ONNX bytes to a costed DAG: the only place that imports onnx."""
+"""From ONNX bytes to a costed DAG."""
 
 from app.ingest.ingest import (
+    DissectedModel,
     IngestedModel,
     IngestOptions,
     ModelFacts,
+    ReadFile,
+    dissect_file,
     ingest,
     ingest_file,
+    read_file,
 )
 from app.ingest.limits import Limits
 
 __all__ = [
+    "DissectedModel",
     "IngestOptions",
     "IngestedModel",
     "Limits",
     "ModelFacts",
+    "ReadFile",
+    "dissect_file",
     "ingest",
     "ingest_file",
+    "read_file",
 ]

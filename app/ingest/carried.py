@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
 from app.ingest.captures import bodies
-from app.ingest.constants import SMALL_BYTES, constant_tensor, is_external
+from app.ingest.constants import SMALL_BYTES, constant_tensor
+from app.ingest.left_out import is_external
+from app.ingest.tensors import tensors_of_attribute
 from app.ingest.weights import nbytes_of
 
 _WIDTHS = {"floats": 4, "ints": 8}
@@ -35,7 +37,7 @@ def blank_large_attributes(graph: GraphProto) -> None:
     """
     for node in graph.node:
         for attribute in node.attribute:
-            for tensor in _tensors_of(attribute):
+            for tensor in tensors_of_attribute(attribute):
                 if is_external(tensor) or tensor.ByteSize() > SMALL_BYTES:
                     tensor.CopyFrom(TensorProto(data_type=tensor.data_type, dims=[0]))
         for body in bodies(node):
@@ -59,18 +61,6 @@ def _carried(node: NodeProto) -> Iterator[tuple[str, int]]:
 
 def _nbytes(attribute: AttributeProto) -> int:
     """Bytes of an attribute's data, single numbers and graphs left out."""
-    nbytes = sum(map(nbytes_of, _tensors_of(attribute)))
+    nbytes = sum(map(nbytes_of, tensors_of_attribute(attribute)))
     nbytes += sum(width * len(getattr(attribute, field)) for field, width in _WIDTHS.items())
     return nbytes + len(attribute.s) + sum(map(len, attribute.strings))
-
-
-def _tensors_of(attribute: AttributeProto) -> Iterator[TensorProto]:
-    if attribute.HasField("t"):
-        yield attribute.t
-    yield from attribute.tensors
-    sparse = list(attribute.sparse_tensors)
-    if attribute.HasField("sparse_tensor"):
-        sparse.append(attribute.sparse_tensor)
-    for item in sparse:
-        yield item.values
-        yield item.indices

@@ -14,22 +14,8 @@ from app.ingest.reasons import reason
 SMALL_BYTES = 1024
 """Shapes, axes, scales and other arguments are far below this; weights mostly above."""
 
-MOST_DIGITS = 20
-"""Of a count of bytes; Python refuses to read numbers of thousands of digits."""
-
-
-def is_external(tensor: TensorProto) -> bool:
-    """Whether the data lie in another file, which Kerf does not open."""
-    return bool(tensor.data_location == TensorProto.EXTERNAL)
-
-
-def left_out_bytes(tensor: TensorProto) -> int | None:
-    """Bytes of data that the file holds but reading left out (``app.ingest.skeleton``)."""
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    length = entries.get("length", "")
-    if not is_external(tensor) or "location" in entries:
-        return None
-    return int(length) if length.isdecimal() and len(length) < MOST_DIGITS else None
+ARGUMENT_BYTES = 64
+"""16 numbers of 4 bytes: more than the scales, bounds and limits of any operator."""
 
 
 def checked_values(tensor: TensorProto) -> NDArray[Any]:

@@ -67,3 +67,6 @@ def _table() -> dict[int, ElementType]:
 
 ELEMENT_TYPES = _table()
 """By ``TensorProto.DataType``; ``UNDEFINED`` has no entry."""
+
+DATA_TYPES = {known.name: code for code, known in ELEMENT_TYPES.items()}
+"""``TensorProto.DataType`` by name."""

@@ -1,8 +1,9 @@
 """Which nodes of a graph run, and which only prepare parameters.
 
 A node that depends on no graph input gives the same result every time, so it is folded: it costs
-nothing per round, and what it makes is part of the model. A node that no graph output depends on
-is dead, and dropped.
+nothing per round, and what it makes is part of the model. Unless it draws at random: then it runs,
+and whoever needs what it drew needs that. A node that no graph output depends on is dead, and
+dropped.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,24 +11,30 @@ from dataclasses import dataclass, field
 
 from onnx import NodeProto
 
-from app.ingest.captures import used_names
+from app.ingest.captures import used_names, with_inner
 
 GENERATORS = frozenset(
     {
-        "Bernoulli",
         "ConstantOfShape",
         "Expand",
         "EyeLike",
-        "Multinomial",
-        "RandomNormal",
-        "RandomNormalLike",
-        "RandomUniform",
-        "RandomUniformLike",
         "Range",
         "Tile",
     }
 )
 """Operators whose output holds more than their inputs do: what they make is itself the data."""
+
+RANDOM = frozenset(
+    {
+        "Bernoulli",
+        "Multinomial",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+    }
+)
+"""Operators that draw at random."""
 
 
 @dataclass(slots=True)
@@ -60,7 +67,7 @@ def fold(
     running = []
     for node in nodes:
         names = used_names(node)
-        if any(name not in folded.sources for name in names):
+        if any(name not in folded.sources for name in names) or _draws(node):
             running.append(node)
             continue
         for output in filter(None, node.output):
@@ -71,6 +78,10 @@ def fold(
                 folded.sources[output] = tuple(dict.fromkeys(sources))
     folded.nodes = _live(running, outputs)
     return folded
+
+
+def _draws(node: NodeProto) -> bool:
+    return any(inner.op_type in RANDOM for inner in with_inner([node]))
 
 
 def _live(nodes: Sequence[NodeProto], outputs: Iterable[str]) -> list[NodeProto]:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from onnx import GraphProto, SparseTensorProto, TensorProto, helper
 
 from app.ingest.captures import bodies, definitions
-from app.ingest.constants import SMALL_BYTES, constant_tensor, is_external, sparse_constant
+from app.ingest.constants import SMALL_BYTES, constant_tensor, sparse_constant
+from app.ingest.left_out import is_external
 
 
 def hoist_body_weights(main: GraphProto) -> None:

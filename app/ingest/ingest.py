@@ -1,11 +1,12 @@
 """An ONNX file to a costed DAG, step by step."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto
 
 from app.core.dag import NO_PRODUCER, CostedDag
 from app.errors import BadBindingError, InvalidModelError, UnknownShapeError
@@ -14,6 +15,7 @@ from app.ingest.assemble import Assembly
 from app.ingest.carried import blank_large_attributes, carried_data
 from app.ingest.check import check
 from app.ingest.costing import Costing
+from app.ingest.digest import graph_sha256
 from app.ingest.folding import fold
 from app.ingest.inlining import inline_functions
 from app.ingest.limits import Limits
@@ -43,11 +45,19 @@ class IngestOptions:
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What the DAG does not say of a model: its versions, and what was assumed on the way."""
+    """What the DAG does not say of a model: its versions, and what was assumed on the way.
+
+    ``parameters``: the graph inputs that the upload named as such. ``graph_sha256``: see
+    ``app.ingest.digest``. ``has_data``: whether the file holds data of weights that are no part of
+    its skeleton.
+    """
 
     ir_version: int
     opsets: dict[str, int]
     bound_dims: dict[str, int]
+    parameters: tuple[str, ...]
+    graph_sha256: str
+    has_data: bool
     warnings: tuple[str, ...]
 
 
@@ -59,6 +69,33 @@ class IngestedModel:
     facts: ModelFacts
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class DissectedModel:
+    """A costed DAG beside the graph that it was made from.
+
+    ``original``: as the file states it, without the data of large weights
+    (``app.ingest.left_out``). ``flat``: the same with its functions inlined, its versions settled
+    and its nodes sorted. ``places``: what the nodes of ``flat`` make, before they were sorted:
+    calls of functions stand there one after the other, each with what its body makes.
+    ``node_outputs``: what each node of the DAG makes.
+    """
+
+    ingested: IngestedModel
+    original: ModelProto
+    flat: ModelProto
+    places: tuple[tuple[str, ...], ...]
+    node_outputs: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadFile:
+    """A costed model, and the skeleton of its file (``app.ingest.skeleton``), from which all of it
+    can be told again."""
+
+    ingested: IngestedModel
+    skeleton: bytes
+
+
 def ingest_file(
     file: BinaryIO, options: IngestOptions | None = None, limits: Limits | None = None
 ) -> IngestedModel:
@@ -67,14 +104,34 @@ def ingest_file(
     ``file``: an open ``.onnx`` file, which is read in parts, without its weights; weights in
     external data may be absent. Raises ``IngestError``.
     """
+    return read_file(file, options, limits).ingested
+
+
+def read_file(
+    file: BinaryIO, options: IngestOptions | None = None, limits: Limits | None = None
+) -> ReadFile:
+    """``ingest_file``, with the skeleton."""
     limits = limits or Limits()
-    try:
-        skeleton = read_skeleton(file, limits)
-        return _ingest(parse(skeleton.content, limits), options or IngestOptions(), limits)
-    except UnicodeDecodeError as error:
-        raise InvalidModelError(
-            "the model breaks the rules of ONNX: a name in it is not UTF-8 text"
-        ) from error
+    skeleton = read_skeleton(file, limits)
+    with _names_are_text():
+        flat = _flat(parse(skeleton.content, limits), limits)
+        ingested, _ = _cost(flat, options or IngestOptions(), skeleton.has_data)
+    return ReadFile(ingested, skeleton.content)
+
+
+def dissect_file(
+    file: BinaryIO, options: IngestOptions | None = None, limits: Limits | None = None
+) -> DissectedModel:
+    """``ingest_file``, with the graph from which the DAG was made."""
+    limits = limits or Limits()
+    skeleton = read_skeleton(file, limits)
+    with _names_are_text():
+        original = parse(skeleton.content, limits)
+        flat = _flat(_copied(original), limits)
+        kept = _copied(flat.model)
+        ingested, nodes = _cost(flat, options or IngestOptions(), skeleton.has_data)
+    makes = tuple(tuple(node.output) for node in nodes)
+    return DissectedModel(ingested, original, kept, flat.places, makes)
 
 
 def ingest(
@@ -88,13 +145,53 @@ def ingest(
     return ingest_file(io.BytesIO(data), options)
 
 
-def _ingest(model: ModelProto, options: IngestOptions, limits: Limits) -> IngestedModel:
-    ir_version = model.ir_version
-    notes = Notes()
+@contextmanager
+def _names_are_text() -> Iterator[None]:
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise InvalidModelError(
+            "the model breaks the rules of ONNX: a name in it is not UTF-8 text"
+        ) from error
+
+
+def _copied(model: ModelProto) -> ModelProto:
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _FlatModel:
+    """A model with its functions inlined, its versions settled and its nodes sorted.
+
+    ``ir_version`` and ``graph_sha256`` are of the file; for ``places`` see ``DissectedModel``.
+    """
+
+    model: ModelProto
+    places: tuple[tuple[str, ...], ...]
+    ir_version: int
+    graph_sha256: str
+    remarks: list[str]
+
+
+def _flat(model: ModelProto, limits: Limits) -> _FlatModel:
+    ir_version, digest = model.ir_version, graph_sha256(model)
     model, of_functions = inline_functions(model, limits)
     require_limits(model, limits)
-    notes.remarks.extend(settle_versions(model, of_functions))
+    remarks = settle_versions(model, of_functions)
+    places = tuple(tuple(node.output) for node in model.graph.node)
     sort_nodes(model.graph)
+    return _FlatModel(model, places, ir_version, digest, remarks)
+
+
+def _cost(
+    flat: _FlatModel, options: IngestOptions, has_data: bool
+) -> tuple[IngestedModel, list[NodeProto]]:
+    """The costed DAG, and the nodes behind its own; takes weights and more out of the model."""
+    model = flat.model
+    notes = Notes()
+    notes.remarks.extend(flat.remarks)
     weights = strip_weights(model)
     carried = {body_key(node): carried_data(node) for node in model.graph.node}
     blank_large_attributes(model.graph)
@@ -102,7 +199,8 @@ def _ingest(model: ModelProto, options: IngestOptions, limits: Limits) -> Ingest
     model.ir_version = max(model.ir_version, 4)
     inputs = [value.name for value in model.graph.input if value.name not in weights]
     binding = dimensions.bind(model, inputs, options.dims)
-    weights |= adopt_parameters(model, inputs, weights, options.parameters)
+    adopted = adopt_parameters(model, inputs, weights, options.parameters)
+    weights |= adopted
     inputs = [name for name in inputs if name not in weights]
     check(model)
     inferred = infer(model)
@@ -120,8 +218,16 @@ def _ingest(model: ModelProto, options: IngestOptions, limits: Limits) -> Ingest
     _require_a_choice(dag)
     _remark_on_outputs(dag, inferred.outputs, notes)
     _remark_on_uncuttable(dag, notes)
-    warnings = tuple(notes.lines(dag.total_flops, dag.node_count))
-    return IngestedModel(dag, ModelFacts(ir_version, opsets, binding.extents, warnings))
+    facts = ModelFacts(
+        ir_version=flat.ir_version,
+        opsets=opsets,
+        bound_dims=binding.extents,
+        parameters=tuple(adopted),
+        graph_sha256=flat.graph_sha256,
+        has_data=has_data,
+        warnings=tuple(notes.lines(dag.total_flops, dag.node_count)),
+    )
+    return IngestedModel(dag, facts), assembly.folded.nodes
 
 
 def _model_batch(model: ModelProto, inputs: Sequence[str], stated: int | None) -> int:

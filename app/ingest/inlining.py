@@ -53,10 +53,10 @@ def inline_functions(model: ModelProto, limits: Limits) -> tuple[ModelProto, dic
 def _state_defaults(model: ModelProto) -> None:
     """Have each call state the attributes that it leaves to its function's defaults, in place:
     onnx's inliner knows no defaults."""
-    functions = {_key_of_function(function): function for function in model.functions}
+    functions = {function_key(function): function for function in model.functions}
     callers = (model.graph.node, *(function.node for function in model.functions))
     for node in chain.from_iterable(map(with_inner, callers)):
-        function = functions.get(_key(node))
+        function = functions.get(call_key(node))
         if function is not None:
             stated = {attribute.name for attribute in node.attribute}
             node.attribute.extend(
@@ -65,15 +65,15 @@ def _state_defaults(model: ModelProto) -> None:
 
 
 def _calls(model: ModelProto) -> bool:
-    functions = {_key_of_function(function) for function in model.functions}
-    return any(_key(node) in functions for node in with_inner(model.graph.node))
+    functions = {function_key(function) for function in model.functions}
+    return any(call_key(node) in functions for node in with_inner(model.graph.node))
 
 
 def _require_few(model: ModelProto, limits: Limits) -> None:
     """Count what inlining makes before it is made: calls of calls can multiply without end."""
-    functions = {_key_of_function(function): function for function in model.functions}
+    functions = {function_key(function): function for function in model.functions}
     calls = {
-        key: {_key(node) for node in with_inner(function.node)} & functions.keys()
+        key: {call_key(node) for node in with_inner(function.node)} & functions.keys()
         for key, function in functions.items()
     }
     try:
@@ -94,12 +94,14 @@ def _require_few(model: ModelProto, limits: Limits) -> None:
 
 
 def _size(nodes: Iterable[NodeProto], sizes: dict[Key, int]) -> int:
-    return sum(sizes.get(_key(node), 1) for node in with_inner(nodes))
+    return sum(sizes.get(call_key(node), 1) for node in with_inner(nodes))
 
 
-def _key(node: NodeProto) -> Key:
+def call_key(node: NodeProto) -> Key:
+    """By which a node names the function that it calls, if it calls any."""
     return node.domain or AI_ONNX, node.op_type, node.overload
 
 
-def _key_of_function(function: FunctionProto) -> Key:
+def function_key(function: FunctionProto) -> Key:
+    """By which nodes call a function."""
     return function.domain or AI_ONNX, function.name, function.overload

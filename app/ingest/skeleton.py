@@ -8,15 +8,26 @@ fields included.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, BinaryIO
+from typing import BinaryIO, Literal
 
-from onnx import ModelProto, NodeProto, StringStringEntryProto, TensorProto
+from google.protobuf.message import DecodeError
+from onnx import NodeProto, TensorProto
 
 from app.errors import LimitExceededError
-from app.ingest.constants import SMALL_BYTES
+from app.ingest.constants import ARGUMENT_BYTES, SMALL_BYTES
+from app.ingest.left_out import MOST_RANGES, FileRange, mark
 from app.ingest.limits import Limits
+from app.ingest.messages import (
+    ATTRIBUTE,
+    GRAPH,
+    MODEL,
+    SPARSE_TENSOR,
+    TENSOR,
+    Message,
+    field_number,
+)
 from app.ingest.wire import FIXED32, FIXED64, LENGTH, VARINT, Field, WireReader, length_header
 
 
@@ -25,92 +36,46 @@ class Skeleton:
     """A model without its weights.
 
     ``content``: a serialised ModelProto. A tensor whose data were more than ``SMALL_BYTES`` has
-    none there, but ``data_location`` EXTERNAL; the last of its ``external_data`` is then the
-    ``length`` in bytes of its data, if these were ``raw_data`` or strings. ``dropped_bytes``:
-    how much of the file was left out.
+    none there, but says where they are (``app.ingest.left_out``). ``has_data``: whether there were
+    such tensors. ``dropped_bytes``: how much of the file was left out.
     """
 
     content: bytes
     dropped_bytes: int
+    has_data: bool
 
 
-def read_skeleton(file: BinaryIO, limits: Limits) -> Skeleton:
+def read_skeleton(
+    file: BinaryIO, limits: Limits, small_weights: Literal["kept", "dropped"] = "kept"
+) -> Skeleton:
     """Read a ``.onnx`` file without its weights, in memory of the order of what is left.
+
+    ``small_weights``: what becomes of tensors of no more than ``SMALL_BYTES`` that are none of the
+    arguments on which shapes hang: those of another type than int64, of more than
+    ``ARGUMENT_BYTES``.
 
     A file that protobuf parses has a skeleton that it parses, and the reverse, but for errors
     within what is skipped. The nesting of graphs counts from the main graph, or that of a
     function, which has 0. Raises ``NotOnnxError`` and ``LimitExceededError``.
     """
     reader = WireReader(file)
-    scan = _Scan(reader, limits)
-    scan.copy(_MODEL, lambda: reader.fields(0, reader.size_bytes), 0)
-    return Skeleton(bytes(scan.kept), scan.dropped_bytes)
+    scan = _Scan(reader, limits, SMALL_BYTES if small_weights == "kept" else ARGUMENT_BYTES)
+    scan.copy(MODEL, lambda: reader.fields(0, reader.size_bytes), 0)
+    return Skeleton(bytes(scan.kept), scan.dropped_bytes, scan.has_data)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Message:
-    """A type of message in which tensors lie, or which is one; its fields by number.
-
-    ``single``: children that have a meaning only as a whole. Protobuf allows any message to be
-    written in pieces; a graph in pieces can be read piece by piece, a tensor can not.
-    """
-
-    children: dict[int, "_Message"] = field(default_factory=dict)
-    single: set[int] = field(default_factory=set)
-    documentation: set[int] = field(default_factory=set)
-
-
-def _messages() -> dict[str, _Message]:
-    """Every type of message from which a tensor can be reached, by name."""
-    types = ModelProto.DESCRIPTOR.file.message_types_by_name
-    found: set[str] = set()
-    more = {"TensorProto"}
-    while more > found:
-        found = more
-        more = found | {
-            name for name in types if found.intersection(_children(types[name]).values())
-        }
-    messages = {name: _Message() for name in found}
-    for name, message in messages.items():
-        numbers = {item.name: item.number for item in types[name].fields}
-        message.single.update(numbers[key] for key in _SINGLE & numbers.keys())
-        message.documentation.update(numbers[key] for key in _DOCUMENTATION & numbers.keys())
-        for number, child in _children(types[name]).items():
-            if child in found:
-                message.children[number] = messages[child]
-    return messages
-
-
-def _children(descriptor: Any) -> dict[int, str]:
-    return {item.number: item.message_type.name for item in descriptor.fields if item.message_type}
-
-
-def _number(message: Any, name: str) -> int:
-    number: int = message.DESCRIPTOR.fields_by_name[name].number
-    return number
-
-
-_DOCUMENTATION = {"doc_string", "metadata_props"}
-_SINGLE = {"t", "sparse_tensor", "values", "indices"}
-_MESSAGES = _messages()
-_MODEL = _MESSAGES["ModelProto"]
-_GRAPH = _MESSAGES["GraphProto"]
-_ATTRIBUTE = _MESSAGES["AttributeProto"]
-_TENSOR = _MESSAGES["TensorProto"]
-_SPARSE_TENSOR = _MESSAGES["SparseTensorProto"]
-
-_RAW_DATA = _number(TensorProto, "raw_data")
-_STRING_DATA = _number(TensorProto, "string_data")
+_RAW_DATA = field_number(TensorProto, "raw_data")
+_STRING_DATA = field_number(TensorProto, "string_data")
 _NUMBERS = {
-    _number(TensorProto, "float_data"): FIXED32,
-    _number(TensorProto, "int32_data"): VARINT,
-    _number(TensorProto, "int64_data"): VARINT,
-    _number(TensorProto, "double_data"): FIXED64,
-    _number(TensorProto, "uint64_data"): VARINT,
+    field_number(TensorProto, "float_data"): FIXED32,
+    field_number(TensorProto, "int32_data"): VARINT,
+    field_number(TensorProto, "int64_data"): VARINT,
+    field_number(TensorProto, "double_data"): FIXED64,
+    field_number(TensorProto, "uint64_data"): VARINT,
 }
 """The wire type of each field of numbers where it is not packed."""
 
-_ATTRIBUTE_TAG = _number(NodeProto, "attribute") << 3 | LENGTH
+_ATTRIBUTE_TAG = field_number(NodeProto, "attribute") << 3 | LENGTH
 _ATTRIBUTE_TAGS = (bytes([_ATTRIBUTE_TAG]), bytes([_ATTRIBUTE_TAG | 0x80]))
 """How a node's attribute begins: a tag is one byte, unless somebody padded it."""
 
@@ -124,16 +89,18 @@ _Fields = Callable[[], Iterator[Field]]
 class _Scan:
     """One walk through a file. What is kept gathers in ``kept``."""
 
-    def __init__(self, reader: WireReader, limits: Limits) -> None:
+    def __init__(self, reader: WireReader, limits: Limits, small_bytes: int) -> None:
         self.kept = bytearray()
         self.dropped_bytes = 0
+        self.has_data = False
+        self._small_bytes = small_bytes
         self._reader = reader
         self._limits = limits
         self._nesting = min(limits.nesting, _PROTOBUF_NESTING)
 
-    def copy(self, message: _Message, fields: _Fields, depth: int) -> None:
+    def copy(self, message: Message, fields: _Fields, depth: int) -> None:
         """Keep what is to be kept of a message; ``depth``: of the graph that it lies in, or is."""
-        if message is _TENSOR:
+        if message is TENSOR:
             self._copy_tensor(fields)
             return
         done: set[int] = set()
@@ -142,13 +109,13 @@ class _Scan:
             if child is None or item.wire_type != LENGTH:
                 self._copy_other(message, item)
             elif item.number not in message.single:
-                is_body = message is _ATTRIBUTE and child is _GRAPH
+                is_body = message is ATTRIBUTE and child is GRAPH
                 self._copy_child(item, child, depth + is_body)
             elif item.number not in done:
                 done.add(item.number)
                 self._copy_single(fields, item, child, depth)
 
-    def _copy_single(self, fields: _Fields, item: Field, child: _Message, depth: int) -> None:
+    def _copy_single(self, fields: _Fields, item: Field, child: Message, depth: int) -> None:
         """Copy a child of which there is one, with all pieces of it behind ``item``."""
 
         def pieces() -> Iterator[Field]:
@@ -163,10 +130,10 @@ class _Scan:
         else:
             self._nest(item.number, child, inside, depth)
 
-    def _copy_child(self, item: Field, child: _Message, depth: int) -> None:
-        if item.end - item.start <= SMALL_BYTES:
+    def _copy_child(self, item: Field, child: Message, depth: int) -> None:
+        if item.end - item.start <= self._small_bytes:
             data = self._reader.read(item.start, item.end)
-            is_flat = child in (_TENSOR, _SPARSE_TENSOR)
+            is_flat = child in (TENSOR, SPARSE_TENSOR)
             if is_flat or _most_levels(data) <= self._nesting - depth:
                 self._append(data)
                 return
@@ -174,7 +141,7 @@ class _Scan:
             raise self._too_deep()
         self._nest(item.number, child, lambda: self._reader.fields(item.value, item.end), depth)
 
-    def _nest(self, number: int, child: _Message, fields: _Fields, depth: int) -> None:
+    def _nest(self, number: int, child: Message, fields: _Fields, depth: int) -> None:
         """Copy what is in a child, and put in front how long it has become."""
         start = len(self.kept)
         self.copy(child, fields, depth)
@@ -185,18 +152,22 @@ class _Scan:
     def _copy_tensor(self, fields: _Fields) -> None:
         """Keep a tensor whose data are small, with the data last; mark it if they are not."""
         data = _TensorData(self._reader)
+        start = len(self.kept)
         for item in fields():
             if not data.take(item):
-                self._copy_other(_TENSOR, item)
+                self._copy_other(TENSOR, item)
         self.dropped_bytes += data.file_bytes
-        if data.payload_bytes > SMALL_BYTES:
+        if data.payload_bytes > SMALL_BYTES or (
+            data.payload_bytes > self._small_bytes and _is_weight(bytes(self.kept[start:]))
+        ):
+            self.has_data = True
             self._append(data.mark())
         else:
             content = data.fields()
             self._append(content)
             self.dropped_bytes -= len(content)
 
-    def _copy_other(self, message: _Message, item: Field) -> None:
+    def _copy_other(self, message: Message, item: Field) -> None:
         """Copy what holds no tensor, unless it is long documentation."""
         is_documentation = item.number in message.documentation and item.wire_type == LENGTH
         if is_documentation and item.payload_bytes > SMALL_BYTES:
@@ -236,6 +207,7 @@ class _TensorData:
         self._typed = bytearray()
         self._typed_bytes = 0
         self._string_bytes: int | None = None
+        self._ranges: list[FileRange] = []
 
     @property
     def payload_bytes(self) -> int:
@@ -261,10 +233,18 @@ class _TensorData:
 
     def _take_typed(self, item: Field, payload_bytes: int) -> None:
         self._typed_bytes += payload_bytes
+        self._add_range(item)
         if self._typed_bytes > SMALL_BYTES:
             self._typed.clear()
         elif payload_bytes:  # there may be any number of packed fields with nothing in them
             self._typed += self._reader.read(item.start, item.end)
+
+    def _add_range(self, item: Field) -> None:
+        """Remember where a field lies; far too many pieces are not told apart any more."""
+        if self._ranges and self._ranges[-1].end == item.start:
+            self._ranges[-1] = FileRange(self._ranges[-1].start, item.end)
+        elif len(self._ranges) <= MOST_RANGES:
+            self._ranges.append(FileRange(item.start, item.end))
 
     def fields(self) -> bytes:
         """The fields of small data, as the file has them."""
@@ -272,14 +252,26 @@ class _TensorData:
         return bytes(self._typed) + raw
 
     def mark(self) -> bytes:
-        """The fields by which a tensor says that its data lie elsewhere."""
+        """The fields by which a tensor says where its data are."""
         length = self._raw.payload_bytes if self._raw else self._string_bytes
-        entries = []
-        if length is not None:
-            entries.append(StringStringEntryProto(key="length", value=str(length)))
-        mark = TensorProto(data_location=TensorProto.EXTERNAL, external_data=entries)
-        content: bytes = mark.SerializeToString()
+        if self._raw and not self._ranges:
+            ranges = [FileRange(self._raw.value, self._raw.end)]
+        else:
+            raw = [FileRange(self._raw.start, self._raw.end)] if self._raw else []
+            ranges = [*self._ranges, *raw]
+        is_raw = self._raw is not None and not self._ranges
+        content: bytes = mark(length, is_raw, ranges).SerializeToString()
         return content
+
+
+def _is_weight(header: bytes) -> bool:
+    """Whether a tensor, without its data, is of a type that arguments of operators do not have
+    when they are longer than ``ARGUMENT_BYTES``."""
+    try:
+        data_type = TensorProto.FromString(header).data_type
+    except DecodeError:
+        return False
+    return data_type not in (TensorProto.INT64, TensorProto.STRING, TensorProto.BOOL)
 
 
 def _are_alike(one: Field, other: Field) -> bool:

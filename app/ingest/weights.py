@@ -25,12 +25,11 @@ from app.ingest.constants import (
     SMALL_BYTES,
     checked_values,
     constant_tensor,
-    is_external,
-    left_out_bytes,
     sparse_constant,
 )
 from app.ingest.element_types import ELEMENT_TYPES
 from app.ingest.hoisting import hoist_body_weights
+from app.ingest.left_out import is_external, left_out_bytes
 from app.ingest.notes import listed
 from app.ingest.value_types import value_type_of
 

@@ -1,11 +1,15 @@
 """The services of one application, wired together."""
 
+import threading
+
+from app.services.halves import HalfService
 from app.services.models import ModelService
 from app.services.prepared import PreparedModels
 from app.services.splits import SplitService
 from app.services.spool import Spool
 from app.services.workers import WorkerLimits, Workers
 from app.settings import Settings
+from app.store.blobs import open_blobs
 from app.store.database import Database
 
 
@@ -17,8 +21,12 @@ class Services:
         self.prepared = PreparedModels(self.database, settings.cache_bytes)
         self.workers = Workers(settings.ingest_workers, _worker_limits(settings))
         self.spool = Spool(settings.data_dir.resolve() / "uploads", settings.upload_bytes)
-        self.models = ModelService(self.database, self.prepared, self.workers)
+        self.blobs = open_blobs(settings.effective_blob_url)
+        self.models = ModelService(
+            self.database, self.prepared, self.workers, self.blobs, settings.keep_weights
+        )
         self.splits = SplitService(self.database, self.prepared)
+        self.halves = HalfService(self.database, self.prepared, self.workers, self.blobs)
         self.readiness = {"database": self.database.ping}
 
     def start(self) -> None:
@@ -27,6 +35,8 @@ class Services:
         self.spool.clear()
         if self.database.is_sqlite:
             self.database.migrate()
+        # Nobody waits for it, and the end of the service least of all.
+        threading.Thread(target=self.models.sweep_files, daemon=True).start()
 
     def stop(self) -> None:
         """Close what is open, and end the worker processes."""

@@ -1,31 +1,37 @@
 """Register, list, show and delete models."""
 
-import hashlib
-import json
+import logging
+import secrets
 from asyncio import CancelledError
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from anyio import to_thread
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from app.core.blocks import block_of_node, blocks_of
 from app.core.dag import NO_PRODUCER, CostedDag
 from app.core.scenario import Mode
 from app.core.splitting.cut_table import Family
 from app.errors import NotFoundError, NotReadyError
+from app.services.model_ids import model_id_of
 from app.services.prepared import PreparedModels
 from app.services.spool import SpooledFile
 from app.services.workers import ReadModel, ReadOptions, Workers
 from app.store import cut_tables as table_store
 from app.store import models as model_store
+from app.store.blobs import BlobStore
 from app.store.database import Database
 from app.store.models import ModelRow
 from app.store.pages import Page
 from app.worker.facts import tensor_facts
+
+FILES = "models"
+"""What the keys of uploaded files begin with."""
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +45,31 @@ class Registration:
 class ModelService:
     """Models of one database. Methods that are no coroutines block; call these from a thread."""
 
-    def __init__(self, database: Database, prepared: PreparedModels, workers: Workers) -> None:
+    def __init__(
+        self,
+        database: Database,
+        prepared: PreparedModels,
+        workers: Workers,
+        blobs: BlobStore,
+        keep_weights: bool,
+    ) -> None:
         self._database = database
         self._prepared = prepared
         self._workers = workers
+        self._blobs = blobs
+        self._keep_weights = keep_weights
 
     async def register(
         self, file: SpooledFile, name: str | None, options: ReadOptions
     ) -> Registration:
         """Have a worker read a model, and store it; the same content and options again are the
-        same model, whatever its name. Raises ``IngestError`` or ``NotReadyError``, and then
-        nothing is stored."""
+        same model, whatever its name. Raises ``IngestError``, ``DiskFullError`` or
+        ``NotReadyError``, and then nothing is stored."""
         read = await self._workers.read(file.file, options)
-        return await to_thread.run_sync(self._store, _row(read, file.sha256, name, options), read)
+        row = _row(read, file.sha256, name, options)
+        if self._keep_weights and read.has_data:
+            return await to_thread.run_sync(self._store_with_file, row, read, file)
+        return await to_thread.run_sync(self._store, row, read)
 
     async def build_more_tables(self, model_id: str) -> None:
         """Have a worker build the tables for a device faster than the server ahead of the first
@@ -67,18 +85,62 @@ class ModelService:
                 tables = await self._workers.build(dag, [Family.hull(mode) for mode in Mode])
                 await to_thread.run_sync(self._store_tables, model_id, tables)
 
+    def _store_with_file(self, row: ModelRow, read: ReadModel, file: SpooledFile) -> Registration:
+        """Keep the file first, so that no model names one that is not there."""
+        with self._database.reading() as connection:
+            known = model_store.get(connection, row.id)
+        if known is not None and known.file_key is not None:
+            return self._store(row, read)
+        # Named at random: uploads of one model at the same moment have one each.
+        key = f"{FILES}/{row.id}/{secrets.token_hex(8)}"
+        self._blobs.put(key, file.file)
+        registration = None
+        try:
+            registration = self._store(replace(row, file_key=key), read)
+            return registration
+        finally:
+            if registration is None or registration.model.file_key != key:
+                self._drop_file(key)
+
     def _store(self, row: ModelRow, read: ReadModel) -> Registration:
         try:
             with self._database.writing() as connection:
                 known = model_store.get(connection, row.id)
-                if known is None:
-                    model_store.add(connection, row, read.dag)
+                if known is not None:
+                    model_store.complete(connection, known, row, read.graph)
+                    known = model_store.get(connection, row.id)
+                else:
+                    model_store.add(connection, row, read.dag, read.graph)
                     for family, table in read.tables.items():
                         table_store.put(connection, row.id, family, table)
         except IntegrityError:
             # Another process stored it between the look and the insertion.
             known = self.get(row.id)
         return Registration(known or row, is_new=known is None)
+
+    def _drop_file(self, key: str) -> None:
+        try:
+            self._blobs.delete(key)
+        except NotReadyError as error:
+            _logger.warning("a file could not be deleted, and is left to the sweep: %s", error)
+
+    def sweep_files(self) -> None:
+        """Delete files that no model names: whoever put them there, or was to delete them, has
+        been killed. Those of the last day stay, as their model may be about to be stored."""
+        oldest = datetime.now(UTC) - timedelta(days=1)
+        try:
+            self._blobs.clear_leftovers()
+            candidates = [
+                blob.key for blob in self._blobs.list(f"{FILES}/") if blob.modified_at < oldest
+            ]
+            with self._database.reading() as connection:
+                named = model_store.file_keys(connection)
+        except (NotReadyError, SQLAlchemyError) as error:
+            _logger.warning("files that no model names could not be looked for: %s", error)
+            return
+        for key in candidates:
+            if key not in named:
+                self._drop_file(key)
 
     def _packed_dag(self, model_id: str) -> bytes | None:
         with self._database.reading() as connection:
@@ -108,25 +170,44 @@ class ModelService:
     def remove(self, model_id: str) -> None:
         """Delete a model with its results. Raises ``NotFoundError``."""
         with self._database.writing() as connection:
+            row = model_store.get(connection, model_id)
             removed = model_store.remove(connection, model_id)
         self._prepared.discard(model_id)
         if not removed:
             raise NotFoundError(f"there is no model {model_id!r}")
+        if row is not None and row.file_key is not None:
+            self._drop_file(row.file_key)
 
 
 def _row(read: ReadModel, sha256: str, name: str | None, options: ReadOptions) -> ModelRow:
     summary = read.summary
-    identity: list[Any] = [sha256, sorted(summary["bound_dims"].items()), summary["model_batch"]]
-    if options.parameters:
-        identity.append(sorted(options.parameters))
+    batch, parameters = summary["model_batch"], options.parameters
     return ModelRow(
-        # Made from what it identifies: uploads of the same model at the same moment agree on it.
-        id=hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32],
+        # Uploads of the same model at the same moment agree on it.
+        id=model_id_of(sha256, summary["bound_dims"], batch, parameters),
         name=name or f"model-{sha256[:12]}",
         sha256=sha256,
         created_at=datetime.now(UTC),
-        summary=summary,
+        summary={**summary, "weights_are_left_out": read.has_data},
     )
+
+
+def summary_of(row: ModelRow) -> dict[str, Any]:
+    """A model as ``GET /models/{id}`` shows it."""
+    facts = dict(row.summary)
+    # Those of a model of an older version of Kerf.
+    facts.setdefault("parameters", [])
+    facts.setdefault("graph_sha256", None)
+    left_out = facts.pop("weights_are_left_out", True)
+    elsewhere = "not-kept" if left_out else "external"
+    return {
+        "id": row.id,
+        "name": row.name,
+        "sha256": row.sha256,
+        "created_at": row.created_at.isoformat(),
+        **facts,
+        "weights": elsewhere if row.file_key is None else "kept",
+    }
 
 
 def graph_of(dag: CostedDag) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,15 +11,13 @@ from anyio import to_thread
 from sqlalchemy.exc import IntegrityError
 
 from app.core.constraints import Constraints
-from app.core.dag import CostedDag, Mask
-from app.core.quantities import delay_of
-from app.core.scenario import Objective, Scenario
+from app.core.dag import Mask
 from app.errors import NotFoundError
+from app.services.answers import SplitQuery, answer_of, node_names
 from app.services.batches import BatchSolved, ScenarioGroup, solve_batch
-from app.services.cut_facts import cut_facts
 from app.services.prepared import PreparedModel, PreparedModels
-from app.services.solving import Method, Solved, families_needed, solve
-from app.services.switching import CurrentCut, Decision, decide
+from app.services.solving import Solved, families_needed, solve
+from app.services.switching import Decision, decide
 from app.store import splits as split_store
 from app.store.database import Database
 from app.store.packing import pack_mask, unpack_mask
@@ -28,19 +26,6 @@ from app.store.splits import SplitRow
 
 MOST_NODES_INLINE = 2000
 """Flows on larger DAGs are computed in a worker thread, so that other requests go on."""
-
-
-@dataclass(frozen=True, slots=True)
-class SplitQuery:
-    """One request for a cut; ``request`` is the JSON to keep beside a stored answer."""
-
-    model_id: str
-    scenario: Scenario
-    constraints: Constraints
-    method: Method
-    store: bool
-    request: dict[str, Any]
-    current: CurrentCut | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,14 +60,14 @@ class SplitService:
         decision = None
         if query.current is not None:
             decision = await to_thread.run_sync(self._decide, model, query, solved)
-        answer = _answer(model, query, solved, decision, time.perf_counter() - started)
+        answer = answer_of(model, query, solved, decision, time.perf_counter() - started)
         chosen = solved.cut if decision is None else decision.cut
         if query.store:
             row = _row(query, answer, chosen.on_device)
             await to_thread.run_sync(self._store, [row])
             answer = _stamped(answer, row.id, row.created_at)
         if include_nodes:
-            answer["nodes"] = _node_names(model.dag, chosen.on_device)
+            answer["nodes"] = node_names(model.dag, chosen.on_device)
         return answer
 
     async def split_batch(self, query: BatchQuery) -> dict[str, Any]:
@@ -168,7 +153,7 @@ class SplitService:
         answer = _stamped(row.answer, row.id, row.created_at)
         if include_nodes:
             dag = self._prepared.load(row.model_id).dag
-            answer["nodes"] = _node_names(dag, unpack_mask(row.on_device, dag.node_count))
+            answer["nodes"] = node_names(dag, unpack_mask(row.on_device, dag.node_count))
         return answer
 
     def _page(self, limit: int, cursor: str | None, model_id: str | None) -> Page:
@@ -193,48 +178,6 @@ def _row(query: SplitQuery, answer: dict[str, Any], on_device: Mask) -> SplitRow
         answer=answer,
         on_device=pack_mask(on_device),
     )
-
-
-def _answer(
-    model: PreparedModel,
-    query: SplitQuery,
-    solved: Solved,
-    decision: Decision | None,
-    solve_s: float,
-) -> dict[str, Any]:
-    """The answer, without what storing adds."""
-    cut, value, gap = solved.cut, solved.value, solved.gap
-    valid_while = solved.valid_while
-    if decision is not None and decision.stays:
-        cut, value, gap = decision.cut, decision.value, gap + decision.gain
-        valid_while = valid_while if decision.gain <= 0 else None
-    prices, mode = solved.prices, query.scenario.mode
-    delay = delay_of(cut, prices).as_dict()
-    if query.scenario.objective is Objective.DELAY:
-        # The same to the last digit, though the table sums in another order.
-        value = float(delay["total_s"])
-    answer: dict[str, Any] = {
-        "id": None,
-        "model_id": query.model_id,
-        "created_at": datetime.now(UTC).isoformat(),
-        "cut": cut_facts(model, cut, mode),
-        "delay": delay,
-        "baselines": {
-            "device_only_s": solved.baselines.device_only_s,
-            "server_only_s": solved.baselines.server_only_s,
-        },
-        "objective_value": value,
-        "optimal": gap <= 0.0,
-        "gap": gap if gap > 0.0 else None,
-        "method": solved.method,
-        "solve_s": solve_s,
-        "valid_while": valid_while,
-    }
-    if solved.certificate is not None:
-        answer["certificate"] = asdict(solved.certificate)
-    if decision is not None:
-        answer["switching"] = decision.facts()
-    return answer
 
 
 def _batch_row(
@@ -272,11 +215,3 @@ def _batch_row(
 def _stamped(answer: dict[str, Any], split_id: str, created_at: datetime) -> dict[str, Any]:
     """A stored answer with the id and the moment of its row."""
     return {**answer, "id": split_id, "created_at": created_at.isoformat()}
-
-
-def _node_names(dag: CostedDag, on_device: Mask) -> dict[str, list[str]]:
-    sides = zip(dag.node_names, on_device.tolist(), strict=True)
-    names: dict[str, list[str]] = {"device": [], "server": []}
-    for name, is_device in sides:
-        names["device" if is_device else "server"].append(name)
-    return names

@@ -1,4 +1,4 @@
-"""Worker processes, as the service sees them: a model to be read, or tables to be built."""
+"""Worker processes, as the service sees them: a model to be read or cut, or tables to be built."""
 
 import json
 import logging
@@ -11,8 +11,8 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any, BinaryIO, NoReturn
+from dataclasses import asdict, dataclass, field
+from typing import Any, BinaryIO, Literal, NoReturn
 
 from anyio import CapacityLimiter, to_thread
 
@@ -24,6 +24,7 @@ from app.errors import (
     LimitExceededError,
     NotReadyError,
     ReaderFailedError,
+    WrongFileError,
 )
 from app.worker import frames
 from app.worker.frames import BrokenFrameError, Frame
@@ -62,11 +63,41 @@ class ReadOptions:
 
 @dataclass(frozen=True, slots=True)
 class ReadModel:
-    """A model as a worker has read it: its summary, as JSON, its packed DAG, and packed tables."""
+    """A model as a worker has read it: its summary, as JSON, its packed DAG, its packed graph,
+    and packed tables. ``has_data``: whether its file holds data of weights that the graph lacks."""
 
     summary: dict[str, Any]
+    has_data: bool
     dag: bytes = field(repr=False)
+    graph: bytes = field(repr=False)
     tables: dict[Family, bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CutOptions:
+    """Which half of a model is wanted; see ``Division`` of halves."""
+
+    side: Literal["device", "server"]
+    device: Sequence[str]
+    server: Sequence[str]
+    model_id: str
+    split_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CutHalf:
+    """The file of a half in pieces, in order: bytes, and (start, end) of bytes of the uploaded
+    file. ``lost``: a tensor whose data the upload neither had nor referred to, if there is one."""
+
+    pieces: Sequence[bytes | tuple[int, int]] = field(repr=False)
+    lost: str | None
+
+    @property
+    def nbytes(self) -> int:
+        """How long the file of the half is."""
+        return sum(
+            len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] for piece in self.pieces
+        )
 
 
 class Workers:
@@ -100,23 +131,34 @@ class Workers:
         """Have a model read. Raises ``IngestError``, or ``NotReadyError`` without workers."""
         return await to_thread.run_sync(self._read, file, options, limiter=self._limiter)
 
+    async def cut(self, graph: bytes, read: ReadOptions, cut: CutOptions) -> CutHalf:
+        """Have a half of a packed graph made. Raises ``IngestError``, ``WrongFileError`` where the
+        division is not one of this graph, or ``NotReadyError`` without workers."""
+        return await to_thread.run_sync(self._cut, graph, read, cut, limiter=self._limiter)
+
     async def build(self, dag: bytes, families: Sequence[Family]) -> dict[Family, bytes]:
         """Have tables of a packed DAG built, and packed: those that the limits allow."""
         return await to_thread.run_sync(self._build, dag, families, limiter=self._limiter)
 
     def _read(self, file: BinaryIO, options: ReadOptions) -> ReadModel:
-        header = {
+        with self._job(Frame(self._reading(options)), file) as job:
+            answer = job.answer_of_kind("model")
+            graph = job.answer_of_kind("graph").blob
+            job.allow(TABLE_SHARE * self._limits.seconds)
+            has_data = bool(answer.header.get("has_data"))
+            return ReadModel(_summary(answer), has_data, answer.blob, graph, dict(_tables(job)))
+
+    def _cut(self, graph: bytes, read: ReadOptions, cut: CutOptions) -> CutHalf:
+        with self._job(Frame({**self._reading(read), **asdict(cut)}, graph), None) as job:
+            return _half(job.answer_of_kind("half"))
+
+    def _reading(self, options: ReadOptions) -> dict[str, Any]:
+        return {
             "dims": dict(options.dims),
             "model_batch": options.model_batch,
             "parameters": options.parameters,
             "limits": dict(self._limits.model),
         }
-        with self._job(Frame(header), file) as job:
-            answer = job.answer()
-            if answer.header.get("kind") != "model":
-                job.fail(answer)
-            job.allow(TABLE_SHARE * self._limits.seconds)
-            return ReadModel(_summary(answer), answer.blob, dict(_tables(job)))
 
     def _build(self, dag: bytes, families: Sequence[Family]) -> dict[Family, bytes]:
         header = {"families": [family.value for family in families]}
@@ -234,7 +276,14 @@ class _Job:
             raise self._dead()
         return frame
 
-    def fail(self, answer: Frame) -> NoReturn:
+    def answer_of_kind(self, kind: str) -> Frame:
+        """The next frame, which has to be of a kind; else what it says is raised."""
+        answer = self.answer()
+        if answer.header.get("kind") != kind:
+            self._fail(answer)
+        return answer
+
+    def _fail(self, answer: Frame) -> NoReturn:
         """Raise what a worker says went wrong."""
         header = answer.header
         if header.get("kind") == "refused":
@@ -309,9 +358,25 @@ def _summary(answer: Frame) -> dict[str, Any]:
     raise ReaderFailedError("the process that read the model gave no summary of it")
 
 
-def _refusal(header: Mapping[str, Any]) -> IngestError:
+def _half(answer: Frame) -> CutHalf:
+    pieces: list[bytes | tuple[int, int]] = []
+    at = 0
+    for place in answer.header.get("pieces", []):
+        match place:
+            case int(count) if 0 <= count <= len(answer.blob) - at:
+                pieces.append(answer.blob[at : at + count])
+                at += count
+            case [int(start), int(end)] if 0 <= start <= end:
+                pieces.append((start, end))
+            case _:
+                raise ReaderFailedError("the process that cut the model gave no half of it")
+    lost = answer.header.get("lost")
+    return CutHalf(pieces, None if lost is None else str(lost))
+
+
+def _refusal(header: Mapping[str, Any]) -> KerfError:
     kind = getattr(errors, str(header.get("error")), IngestError)
-    if not (isinstance(kind, type) and issubclass(kind, IngestError)):
+    if not (isinstance(kind, type) and issubclass(kind, IngestError | WrongFileError)):
         kind = IngestError
     loc = header.get("loc")
     path = [step for step in loc if isinstance(step, str | int)] if isinstance(loc, list) else []

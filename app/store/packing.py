@@ -2,6 +2,7 @@
 
 import io
 import json
+import zlib
 from dataclasses import fields
 
 import numpy as np
@@ -95,3 +96,13 @@ def pack_mask(mask: Mask) -> bytes:
 def unpack_mask(packed: bytes, count: int) -> Mask:
     """The first ``count`` bits that ``pack_mask`` packed."""
     return np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=count).astype(np.bool_)
+
+
+def pack_graph(content: bytes) -> bytes:
+    """The bytes of a graph, compressed."""
+    return zlib.compress(content)
+
+
+def unpack_graph(packed: bytes) -> bytes:
+    """The bytes that ``pack_graph`` compressed."""
+    return zlib.decompress(packed)

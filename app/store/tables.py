@@ -51,9 +51,11 @@ models = Table(
     Column("sha256", String(64), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("summary", JSON, nullable=False),
+    Column("file_key", String(200), nullable=True),
     Index(None, "created_at", "id"),
 )
-"""One row per uploaded model; ``summary`` is what the DAG alone would have to be loaded for."""
+"""One row per uploaded model; ``summary`` is what the DAG alone would have to be loaded for.
+``file_key`` names the blob of the uploaded file, where that is kept."""
 
 prepared_models = Table(
     "prepared_models",
@@ -62,6 +64,14 @@ prepared_models = Table(
     Column("dag", LargeBinary, nullable=False),
 )
 """The costed DAG of a model, packed by ``app.store.packing``."""
+
+model_graphs = Table(
+    "model_graphs",
+    metadata,
+    Column("model_id", ForeignKey("models.id", ondelete="CASCADE"), primary_key=True),
+    Column("graph", LargeBinary, nullable=False),
+)
+"""The graph of a model as the file has it, without the data of large weights, compressed."""
 
 cut_tables = Table(
     "cut_tables",

@@ -28,6 +28,7 @@ from onnx import (
 
 from app.errors import LimitExceededError, NotOnnxError
 from app.ingest.constants import SMALL_BYTES
+from app.ingest.left_out import KEY, left_out_bytes, left_out_of
 from app.ingest.limits import Limits
 from app.ingest.skeleton import Skeleton, read_skeleton
 from app.ingest.wire import length_header, varint
@@ -43,9 +44,24 @@ def skeleton_of(data: bytes, limits: Limits = LIMITS) -> Skeleton:
 
 
 def parsed(data: bytes) -> bytes:
-    """A model in the one form that protobuf gives it, however it was written."""
-    content: bytes = ModelProto.FromString(data).SerializeToString(deterministic=True)
+    """A model in the one form that protobuf gives it, however it was written, and wherever data
+    are that were left out (``tests/halves/test_restoring.py`` holds these)."""
+    model = ModelProto.FromString(data)
+    forget_places(model)
+    content: bytes = model.SerializeToString(deterministic=True)
     return content
+
+
+def forget_places(message: Any) -> None:
+    """Take out of a message, and all in it, where in its file left-out data are."""
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in value if field.is_repeated else [value]:
+                forget_places(part)
+    if isinstance(message, TensorProto):
+        kept = [entry for entry in message.external_data if entry.key != KEY]
+        del message.external_data[:]
+        message.external_data.extend(kept)
 
 
 def without_weights(data: bytes) -> bytes:
@@ -84,7 +100,8 @@ def take_out(message: Any) -> None:
     if isinstance(message, DOCUMENTED):
         if len(message.doc_string.encode()) > SMALL_BYTES:
             message.ClearField("doc_string")
-        metadata = getattr(message, "metadata_props", [])
+        is_model = isinstance(message, ModelProto)
+        metadata = [] if is_model else getattr(message, "metadata_props", [])
         for entry in [entry for entry in metadata if entry.ByteSize() > SMALL_BYTES]:
             metadata.remove(entry)
     if isinstance(message, TensorProto):
@@ -370,14 +387,21 @@ def initializer(content: bytes) -> TensorProto:
     ids=lambda case: None if case is None else "-".join(case) if isinstance(case, dict) else case,
 )
 def test_large_data_lie_elsewhere(data: dict[str, Any], length: str | None) -> None:
-    """A tensor of more than 1024 bytes is marked as external, with the length of raw data and
-    strings, and keeps all else."""
+    """A tensor of more than 1024 bytes is marked as external, with the place of its data and the
+    length of raw data and strings, and keeps all else."""
     tensor = TensorProto(name="w", dims=[3, 5], data_type=TensorProto.FLOAT, **data)
-    left = initializer(skeleton_of(tensor_model(tensor)).content)
+    content = tensor_model(tensor)
+    left = initializer(skeleton_of(content).content)
     assert left.data_location == TensorProto.EXTERNAL
-    assert [(item.key, item.value) for item in left.external_data] == (
-        [] if length is None else [("length", length)]
-    )
+    place = left_out_of(left)
+    assert place is not None
+    found = b"".join(content[part.start : part.end] for part in place.ranges)
+    if place.is_raw:
+        assert found == data["raw_data"]
+    else:
+        assert TensorProto.FromString(found) == TensorProto(**data)
+    lengths = [item.value for item in left.external_data if item.key != KEY]
+    assert lengths == ([] if length is None else [length])
     assert (left.name, list(left.dims), left.data_type) == ("w", [3, 5], TensorProto.FLOAT)
     assert not any(getattr(left, name) for name in ("raw_data", "string_data", *PACKED))
 
@@ -413,8 +437,11 @@ def test_an_external_tensor_stays_external() -> None:
         tensor.external_data.add(key=key, value=value)
     left = initializer(skeleton_of(tensor_model(tensor)).content)
     assert left.data_location == TensorProto.EXTERNAL
-    entries = [(item.key, item.value) for item in left.external_data]
+    entries = [(item.key, item.value) for item in left.external_data if item.key != KEY]
     assert entries == [("location", "weights.bin"), ("length", "7"), ("length", "2000")]
+    place = left_out_of(left)
+    assert place is not None
+    assert place.nbytes == 2000
 
 
 def holders(tensor: TensorProto) -> dict[str, ModelProto]:
@@ -516,12 +543,12 @@ def test_what_is_unknown_stays() -> None:
     unknown = length_header(1000, 3000) + bytes(3000) + b"\x38\x01" * 2000  # a graph is no number
     tensor = length_header(99, 2000) + bytes(2000) + b"\x48\x05" + b"\x3d1234"
     data = unknown + inside(tensor, 5, 7) + unknown
-    assert skeleton_of(data) == Skeleton(data, 0)
+    assert skeleton_of(data) == Skeleton(data, 0, False)
 
 
 def test_an_empty_file_has_an_empty_skeleton() -> None:
     """No bytes are a model without anything, as for protobuf."""
-    assert skeleton_of(b"") == Skeleton(b"", 0)
+    assert skeleton_of(b"") == Skeleton(b"", 0, False)
 
 
 def test_200_000_numbers_that_are_not_packed() -> None:
@@ -597,7 +624,7 @@ def test_a_file_of_1_9_gb_is_hardly_read(tmp_path: Path) -> None:
     assert file.read_bytes <= 301 * 4096
     assert peak_bytes < 2**18
     left = ModelProto.FromString(skeleton.content).graph.initializer
-    assert [tensor.external_data[0].value for tensor in left] == ["6400000"] * 300
+    assert [left_out_bytes(tensor) for tensor in left] == [6_400_000] * 300
     assert len(skeleton.content) + skeleton.dropped_bytes >= path.stat().st_size
 
 
@@ -658,7 +685,7 @@ def nested(levels: int, padding: int = 0, number: int = 6) -> bytes:
 def test_nesting_is_limited(limit: int, padding: int, number: int) -> None:
     """Graphs as deep as the limit are taken as they are; deeper ones are refused, however small."""
     data = nested(limit, padding, number)
-    assert skeleton_of(data, Limits(nesting=limit)) == Skeleton(data, 0)
+    assert skeleton_of(data, Limits(nesting=limit)) == Skeleton(data, 0, False)
     ModelProto.FromString(data)
     for more in (1, 2, 50):
         with pytest.raises(LimitExceededError, match=f"more than {limit} deep, .*KERF_NESTING"):

@@ -21,7 +21,7 @@ from app.store import models as model_store
 from app.store.database import Database
 from app.store.packing import pack_dag
 from tests.server import scenario
-from tests.store.rows import model_row
+from tests.store.rows import GRAPH, model_row
 
 Json = dict[str, Any]
 
@@ -40,7 +40,7 @@ class HeldModel:
     def __init__(self, database: Database, dag: CostedDag) -> None:
         row = model_row()
         with database.writing() as connection:
-            model_store.add(connection, row, pack_dag(dag))
+            model_store.add(connection, row, pack_dag(dag), GRAPH)
         self.id = row.id
         self._prepared = PreparedModels(database, 2**30)
         self._splits = SplitService(database, self._prepared)

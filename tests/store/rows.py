@@ -9,7 +9,7 @@ from app.store import models as model_store
 from app.store import splits as split_store
 from app.store.database import Database
 from app.store.models import ModelRow
-from app.store.packing import pack_dag, pack_mask
+from app.store.packing import pack_dag, pack_graph, pack_mask
 from app.store.splits import SplitRow
 
 DAG = CostedDag.build(
@@ -17,6 +17,7 @@ DAG = CostedDag.build(
     [Tensor("x", (1, 8), "float32", 32, NO_PRODUCER, (0,), True, False)],
     [],
 )
+GRAPH = pack_graph(b"no graph that anybody reads")
 MOMENT = datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)
 
 
@@ -38,7 +39,7 @@ def split_row(model_id: str, created_at: datetime = MOMENT) -> SplitRow:
 def add_model(database: Database, row: ModelRow | None = None) -> ModelRow:
     row = row or model_row()
     with database.writing() as connection:
-        model_store.add(connection, row, pack_dag(DAG))
+        model_store.add(connection, row, pack_dag(DAG), GRAPH)
     return row
 
 

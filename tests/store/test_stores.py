@@ -22,7 +22,7 @@ from app.store.packing import pack_dag, pack_table
 from app.store.pages import Page
 from app.store.tables import cut_tables, models, prepared_models, splits
 from tests.fixture_models import ingested
-from tests.store.rows import DAG, MOMENT, add_model, add_split, model_row, split_row
+from tests.store.rows import DAG, GRAPH, MOMENT, add_model, add_split, model_row, split_row
 
 
 def count(database: Database, table: Any) -> int:
@@ -138,7 +138,7 @@ def test_failed_block_leaves_nothing(database: Database) -> None:
 
     def fail() -> None:
         with database.writing() as connection:
-            model_store.add(connection, model_row(), pack_dag(DAG))
+            model_store.add(connection, model_row(), pack_dag(DAG), GRAPH)
             raise RuntimeError("in the middle")
 
     with pytest.raises(RuntimeError, match="in the middle"):
@@ -280,7 +280,7 @@ def test_readers_do_not_wait_for_a_writer(database: Database) -> None:
     """While one transaction writes, another reads what was there before, at once."""
     add_model(database)
     with database.writing() as writing:
-        model_store.add(writing, model_row(), pack_dag(DAG))
+        model_store.add(writing, model_row(), pack_dag(DAG), GRAPH)
         with database.reading() as reading:
             assert len(model_store.page(reading, 10, None).items) == 1
     assert count(database, models) == 2

@@ -1,6 +1,6 @@
 """`/models`: upload, list, show, graph, delete."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Request, Response
@@ -23,7 +23,7 @@ from app.core.scenario import Mode
 from app.services.block_facts import blocks_facts
 from app.services.cut_facts import cuts_of
 from app.services.graphs import graphml, node_link
-from app.services.models import graph_of
+from app.services.models import graph_of, summary_of
 from app.store.models import ModelRow
 
 router = APIRouter(tags=["models"])
@@ -49,7 +49,8 @@ ModelId = Annotated[
     openapi_extra={"requestBody": upload_body()},
 )
 async def upload_model(services: ServicesDep, _query: NoQueryDep, request: Request) -> Response:
-    """Keep a costed DAG of an ONNX model. Weights are not kept."""
+    """Keep a costed DAG of an ONNX model, and its graph; of its weights no more than the service
+    was told to keep."""
     async with receive_upload(request, services.spool) as upload:
         registration = await services.models.register(upload.file, upload.name, upload.options)
     status = 201 if registration.is_new else 200
@@ -57,7 +58,7 @@ async def upload_model(services: ServicesDep, _query: NoQueryDep, request: Reque
     # The answer need not wait for the tables that only some requests read.
     more_tables = BackgroundTask(services.models.build_more_tables, registration.model.id)
     return JSONResponse(
-        _summary(registration.model),
+        summary_of(registration.model),
         status,
         headers,
         background=more_tables if registration.is_new else None,
@@ -74,7 +75,7 @@ async def upload_model(services: ServicesDep, _query: NoQueryDep, request: Reque
 async def list_models(services: ServicesDep, query: PageQueryDep) -> Response:
     """A page of models."""
     page = await to_thread.run_sync(services.models.page, query.limit, query.cursor)
-    items = [_summary(ModelRow(**row)) for row in page.items]
+    items = [summary_of(ModelRow(**row)) for row in page.items]
     return JSONResponse({"items": items, "next_cursor": page.next_cursor})
 
 
@@ -87,7 +88,7 @@ async def list_models(services: ServicesDep, query: PageQueryDep) -> Response:
 )
 async def get_model(services: ServicesDep, _query: NoQueryDep, model_id: ModelId) -> Response:
     """What Kerf knows of a model."""
-    return JSONResponse(_summary(await to_thread.run_sync(services.models.get, model_id)))
+    return JSONResponse(summary_of(await to_thread.run_sync(services.models.get, model_id)))
 
 
 @router.delete(
@@ -177,13 +178,3 @@ def _matches(tag: str, header: str) -> bool:
     """Whether an If-None-Match header names a tag (RFC 9110, weak comparison)."""
     tags = [item.strip().removeprefix("W/") for item in header.split(",")]
     return tag in tags or tags == ["*"]
-
-
-def _summary(row: ModelRow) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "name": row.name,
-        "sha256": row.sha256,
-        "created_at": row.created_at.isoformat(),
-        **row.summary,
-    }

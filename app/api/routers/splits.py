@@ -1,8 +1,9 @@
 """`/split` and `/splits`: find a cut, and read results again."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import StreamingResponse
 
 from app.api.dependencies import (
     NoQueryDep,
@@ -21,6 +22,7 @@ from app.api.problems import problem_responses
 from app.api.queries import batch_query, split_query
 from app.api.responses import json_response
 from app.api.schemas import BatchIn, BatchOut, SplitIn, SplitOut, SplitPage
+from app.services.halves import StreamedHalf
 
 router = APIRouter(tags=["splits"])
 
@@ -88,3 +90,50 @@ async def get_split(
 ) -> Response:
     """A result as it was answered."""
     return json_response(await services.splits.get(split_id, query.include == "nodes"))
+
+
+_HALF: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The half, an ONNX model.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    },
+    204: {"description": "Nothing runs on this side."},
+    **problem_responses(404, 409, 422, 503),
+}
+
+
+@router.get(
+    "/splits/{split_id}/device.onnx",
+    summary="Download the device's half",
+    response_class=Response,
+    responses=_HALF,
+)
+async def get_device_half(services: ServicesDep, _query: NoQueryDep, split_id: SplitId) -> Response:
+    """The model that runs on the device: it takes the model's inputs, and gives the tensors that
+    cross, in the order of `cut_tensors`, and the outputs that it makes itself."""
+    return _half_response(await services.halves.half(split_id, "device"), "device.onnx")
+
+
+@router.get(
+    "/splits/{split_id}/server.onnx",
+    summary="Download the server's half",
+    response_class=Response,
+    responses=_HALF,
+)
+async def get_server_half(services: ServicesDep, _query: NoQueryDep, split_id: SplitId) -> Response:
+    """The model that runs on the server: it takes the tensors that cross, in the order of
+    `cut_tensors`, and gives the other outputs of the model."""
+    return _half_response(await services.halves.half(split_id, "server"), "server.onnx")
+
+
+def _half_response(half: StreamedHalf | None, filename: str) -> Response:
+    if half is None:
+        return Response(status_code=204)
+    return StreamingResponse(
+        half.content,
+        media_type="application/octet-stream",
+        headers={
+            "Content-Length": str(half.nbytes),
+            "Content-Disposition": f'attachment; filename="{filename}"',
+        },
+    )

@@ -1,0 +1,154 @@
+"""A local file to the files of its halves."""
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from onnx import ModelProto
+
+from app.errors import WrongFileError
+from app.halves.dividing import divide
+from app.halves.division import Division, Side
+from app.halves.external import DataFile, move_data
+from app.halves.pieces import Piece, nbytes_of_pieces, pieces_of
+from app.halves.writing import Progress, StagedFile, StagedFiles
+from app.ingest import IngestOptions, Limits, dissect_file
+from app.ingest.left_out import FileRange
+
+
+@dataclass(frozen=True, slots=True)
+class HalfFile:
+    """A half on disk; ``data_path``: its external data, if it has any; ``nbytes`` of both."""
+
+    path: Path
+    data_path: Path | None
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class HalfFiles:
+    """The halves on disk; None for a side on which nothing runs."""
+
+    device: HalfFile | None
+    server: HalfFile | None
+
+
+def cut_file(
+    path: Path,
+    options: IngestOptions,
+    division: Division,
+    directory: Path,
+    *,
+    graph_sha256: str | None = None,
+    limits: Limits | None = None,
+    on_progress: Progress | None = None,
+) -> HalfFiles:
+    """Write both halves of a model, with its weights, as ``device.onnx`` and ``server.onnx``.
+
+    ``directory`` is made when missing; halves of another cut in it are replaced. Weights stay in
+    the model's file where they are in it, and go to ``device.onnx.data`` and ``server.onnx.data``
+    where they are external data, or the half would be larger than protobuf reads. They are copied
+    in pieces, so memory is of the order of the graph. ``graph_sha256``: of the model that was
+    uploaded. Raises ``IngestError``, ``WrongFileError``, ``MissingDataError``, ``DiskFullError`` or
+    ``OSError``; then the directory is as it was.
+    """
+    with path.open("rb") as file:
+        plans = _plans(path, file, options, division, graph_sha256, limits)
+        _require_elsewhere(path, plans, directory)
+        total_bytes = sum(plan.nbytes for plan in plans.values())
+        with ExitStack() as sources, StagedFiles(directory, total_bytes, on_progress) as staged:
+            opened: dict[Path, BinaryIO] = {path: file}
+            for plan in plans.values():
+                _write(plan, staged, opened, sources)
+    for side in set(Side) - set(plans):
+        for name in (side.file_name, _data_name(side)):
+            (directory / name).unlink(missing_ok=True)
+    files = {side: _written(plan, directory) for side, plan in plans.items()}
+    return HalfFiles(files.get(Side.DEVICE), files.get(Side.SERVER))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a half consists of, before any of it is written. Ranges are of the model's file."""
+
+    side: Side
+    source: Path
+    pieces: list[Piece]
+    data: DataFile
+
+    @property
+    def nbytes(self) -> int:
+        return nbytes_of_pieces(self.pieces) + self.data.nbytes
+
+
+def _data_name(side: Side) -> str:
+    return f"{side.file_name}.data"
+
+
+def _plans(
+    path: Path,
+    file: BinaryIO,
+    options: IngestOptions,
+    division: Division,
+    graph_sha256: str | None,
+    limits: Limits | None,
+) -> dict[Side, _Plan]:
+    model = dissect_file(file, options, limits)
+    found = model.ingested.facts.graph_sha256
+    if graph_sha256 not in (None, found):
+        raise WrongFileError(
+            f"{path} is not the model that was uploaded: the digest of its graph is {found[:12]}…, "
+            f"that of the uploaded one {str(graph_sha256)[:12]}…; take the file that was uploaded, "
+            "or upload this one and split it anew"
+        )
+    halves = divide(model, division)
+    plans = {}
+    for side in Side:
+        half: ModelProto | None = halves.of(side)
+        if half is not None:
+            data = move_data(half, path, _data_name(side))
+            plans[side] = _Plan(side, path, pieces_of(half), data)
+    return plans
+
+
+def _require_elsewhere(path: Path, plans: dict[Side, _Plan], directory: Path) -> None:
+    """Raise ``WrongFileError`` where a half would replace a file that it is made from."""
+    names = [name for side in Side for name in (side.file_name, _data_name(side))]
+    targets = {(directory / name).resolve() for name in names}
+    sources = {path, *(source.path for plan in plans.values() for source in plan.data.offsets)}
+    for source in sources:
+        if source.resolve() in targets:
+            raise WrongFileError(
+                f"the halves would replace {source}, from which they are made; write them to "
+                "another directory"
+            )
+
+
+def _write(
+    plan: _Plan, staged: StagedFiles, opened: dict[Path, BinaryIO], sources: ExitStack
+) -> None:
+    # The data first: a model never stands there without them.
+    if plan.data.offsets:
+        with staged.file(plan.data.name) as out:
+            for source, offset in plan.data.offsets.items():
+                if source.path not in opened:
+                    opened[source.path] = sources.enter_context(source.path.open("rb"))
+                out.skip_to(offset)
+                out.copy(opened[source.path], source.range)
+    with staged.file(plan.side.file_name) as out:
+        _write_pieces(out, plan.pieces, opened[plan.source])
+
+
+def _write_pieces(out: StagedFile, pieces: Iterable[Piece], file: BinaryIO) -> None:
+    for piece in pieces:
+        if isinstance(piece, FileRange):
+            out.copy(file, piece)
+        else:
+            out.write(piece)
+
+
+def _written(plan: _Plan, directory: Path) -> HalfFile:
+    data_path = directory / plan.data.name if plan.data.offsets else None
+    return HalfFile(directory / plan.side.file_name, data_path, plan.nbytes)

@@ -1,0 +1,255 @@
+"""Proof by execution: the halves do what the whole does.
+
+The whole runs once; then the device half on the same inputs, and the server half on what the device
+half gave. One model is in memory at a time.
+
+With ONNX Runtime's optimisations off, the halves do the same arithmetic in the same order, so they
+have to agree bit for bit. There is one exception. The runtime has few 16-bit kernels for a CPU: it
+computes in float32, and rounds only what leaves the graph; so the halves round a tensor of float16
+that crosses, and the whole never does. Optimisations fuse across the place of the cut, which
+changes the order of additions.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from app.errors import CannotRunError
+from app.halves.comparison import (
+    HALF_PRECISION,
+    TOLERANCES,
+    Difference,
+    Value,
+    compare,
+    element_kinds,
+    kind_of,
+)
+from app.halves.runtime import LoadedModel
+from app.ingest.notes import listed
+
+_OTHER_SEED = 20_250_102
+"""For what a model draws without a seed of its own; any that nothing else uses."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputDifference:
+    """One output of the whole, as the halves make it.
+
+    ``half``: ``device`` or ``server``; None where neither makes it. ``dtype``, ``shape``: the
+    whole's; no shape of what is no tensor. ``largest_absolute``, ``largest_relative``,
+    ``is_equal``: see ``Difference``. ``tolerance``: the largest relative difference that is let
+    pass; 0 where the two have to be equal bit for bit. ``not_finite``: how many numbers of the
+    whole's output are NaN or infinite, of which two alike prove little. ``problem``: what is wrong
+    beside numbers.
+    """
+
+    name: str
+    half: str | None
+    dtype: str
+    shape: tuple[int, ...] | None
+    largest_absolute: float
+    largest_relative: float
+    is_equal: bool
+    tolerance: float
+    not_finite: int = 0
+    problem: str | None = None
+
+    @property
+    def is_within_tolerance(self) -> bool:
+        """Whether the halves pass, as far as this output tells."""
+        if self.problem is not None:
+            return False
+        if self.tolerance == 0.0:
+            return self.is_equal
+        return self.largest_relative <= self.tolerance
+
+
+@dataclass(frozen=True)
+class WholeRun:
+    """What the whole model made of ``feeds``."""
+
+    path: Path
+    feeds: Mapping[str, Value]
+    optimised: bool
+    outputs: Mapping[str, Value]
+
+    @cached_property
+    def repeats(self) -> bool:
+        """Whether it makes the same again, however random numbers fall that have no seed.
+
+        Runs the model.
+        """
+        ort.set_seed(_OTHER_SEED)
+        again = run_whole(self.path, self.feeds, optimised=self.optimised).outputs
+        return all(
+            compare(value, again[name]).largest_relative
+            <= tolerance_of(value, optimised=self.optimised)
+            for name, value in self.outputs.items()
+        )
+
+
+def verify(
+    whole: Path,
+    device: Path | None,
+    server: Path | None,
+    feeds: Mapping[str, Value],
+    *,
+    optimised: bool,
+    parameters: Collection[str] = (),
+) -> list[OutputDifference]:
+    """Run a model and its halves; how each output of the model differs.
+
+    ``device``, ``server``: the halves, None for a side on which nothing runs. ``feeds``: a value
+    for each input of the model. ``parameters``: the inputs that are parameters, which either half
+    may be fed. ``optimised``: as the runtime does by default; else its optimisations are off.
+    Halves that cannot be run, outputs that are missing or too many, and other types or shapes are
+    differences. Raises ``CannotRunError`` where the whole cannot be run on these inputs, and
+    ``MissingDataError``.
+    """
+    run = run_whole(whole, feeds, optimised=optimised)
+    return compare_halves(run, device, server, parameters)
+
+
+def run_whole(path: Path, feeds: Mapping[str, Value], *, optimised: bool) -> WholeRun:
+    """Run a model. Raises ``CannotRunError`` and ``MissingDataError``."""
+    model = LoadedModel(path, "the model", optimised=optimised)
+    known = [*model.inputs, *model.defaulted]
+    unknown = [name for name in feeds if name not in known]
+    if unknown:
+        raise CannotRunError(
+            f"values are given for {listed(unknown)}, which the model has no input for; its inputs "
+            f"are {listed(known)}"
+        )
+    missing = [name for name in model.inputs if name not in feeds]
+    if missing:
+        raise CannotRunError(f"no values are given for the model's inputs {listed(missing)}")
+    return WholeRun(path, feeds, optimised, model.run(feeds))
+
+
+def compare_halves(
+    whole: WholeRun,
+    device: Path | None,
+    server: Path | None,
+    parameters: Collection[str] = (),
+) -> list[OutputDifference]:
+    """``verify`` for a whole that has been run. Raises ``MissingDataError``."""
+    halves = _run_halves(whole, device, server, parameters)
+    differences = [_difference(name, whole, halves) for name in whole.outputs]
+    if halves.failure is None:
+        differences.extend(_surplus(whole, halves))
+    if all(item.is_within_tolerance for item in differences) or whole.repeats:
+        return differences
+    remark = "the model itself gives other results when it runs again: it draws random numbers"
+    return [
+        item if item.is_within_tolerance else replace(item, problem=item.problem or remark)
+        for item in differences
+    ]
+
+
+def tolerance_of(value: Value, *, optimised: bool, rounded: Collection[str] = ()) -> float:
+    """The largest relative difference to let pass; ``rounded``: the 16-bit types to which the
+    halves round and the whole does not."""
+    kinds = element_kinds(value)
+    if not kinds <= TOLERANCES.keys():
+        return 0.0
+    inexact = kinds.union(rounded) if optimised else rounded
+    return max((TOLERANCES[kind] for kind in inexact), default=0.0)
+
+
+@dataclass(slots=True)
+class _Halves:
+    """What the halves made, by half and name, and what of it crossed; and why one made nothing."""
+
+    made: dict[str, dict[str, Value]] = field(default_factory=dict)
+    crossing: list[str] = field(default_factory=list)
+    failure: str | None = None
+
+    @property
+    def rounded(self) -> set[str]:
+        """The 16-bit types in which tensors crossed."""
+        return {kind_of(self.made["device"][name]) for name in self.crossing} & HALF_PRECISION
+
+
+def _run_halves(
+    whole: WholeRun, device: Path | None, server: Path | None, parameters: Collection[str]
+) -> _Halves:
+    halves = _Halves()
+    try:
+        if device is not None:
+            halves.made["device"] = _run_device(device, whole)
+        if server is not None:
+            _run_server(server, whole, halves, parameters)
+    except CannotRunError as error:
+        halves.failure = error.detail
+    return halves
+
+
+def _run_device(path: Path, whole: WholeRun) -> dict[str, Value]:
+    model = LoadedModel(path, "the device half", optimised=whole.optimised)
+    _require(model, whole.feeds, "the device half wants {}, which the model has no input for")
+    return model.run(whole.feeds)
+
+
+def _run_server(path: Path, whole: WholeRun, halves: _Halves, parameters: Collection[str]) -> None:
+    """Run it on what the device half made, and on parameters; alone, on the model's inputs."""
+    model = LoadedModel(path, "the server half", optimised=whole.optimised)
+    given = dict(whole.feeds)
+    if "device" in halves.made:
+        own = {*model.defaulted, *parameters}
+        given = {name: value for name, value in whole.feeds.items() if name in own}
+        given |= halves.made["device"]
+        halves.crossing = [name for name in model.inputs if name in halves.made["device"]]
+    _require(model, given, "the server half wants {}, which the device half does not give")
+    halves.made["server"] = model.run(given)
+
+
+def _require(model: LoadedModel, given: Collection[str], complaint: str) -> None:
+    missing = [name for name in model.inputs if name not in given]
+    if missing:
+        raise CannotRunError(complaint.format(listed(missing)))
+
+
+def _difference(name: str, whole: WholeRun, halves: _Halves) -> OutputDifference:
+    right = whole.outputs[name]
+    makers = [half for half, outputs in halves.made.items() if name in outputs]
+    if makers:
+        found = compare(right, halves.made[makers[0]][name])
+    else:
+        problem = halves.failure or "neither half makes it"
+        found = Difference(np.inf, np.inf, is_equal=False, problem=problem)
+    is_array = isinstance(right, np.ndarray)
+    is_floating = is_array and kind_of(right) in TOLERANCES
+    return OutputDifference(
+        name=name,
+        half=makers[0] if makers else None,
+        dtype=kind_of(right),
+        shape=right.shape if is_array else None,
+        largest_absolute=found.largest_absolute,
+        largest_relative=found.largest_relative,
+        is_equal=found.is_equal,
+        tolerance=tolerance_of(right, optimised=whole.optimised, rounded=halves.rounded),
+        not_finite=int(np.count_nonzero(~np.isfinite(right))) if is_floating else 0,
+        problem="both halves make it" if len(makers) > 1 else found.problem,
+    )
+
+
+def _surplus(whole: WholeRun, halves: _Halves) -> Iterator[OutputDifference]:
+    """What the halves make for nobody."""
+    for half, outputs in halves.made.items():
+        for name, value in outputs.items():
+            if name not in whole.outputs and not (half == "device" and name in halves.crossing):
+                yield OutputDifference(
+                    name=name,
+                    half=half,
+                    dtype=kind_of(value),
+                    shape=value.shape if isinstance(value, np.ndarray) else None,
+                    largest_absolute=np.inf,
+                    largest_relative=np.inf,
+                    is_equal=False,
+                    tolerance=0.0,
+                    problem="the model has no such output, and the other half does not use it",
+                )
