@@ -14,7 +14,7 @@ from tests.store.blobs.s3_server import BUCKET, S3Server, s3_server, variables
 @pytest.fixture(scope="session")
 def running_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """One server for all tests of this process."""
-    with s3_server(tmp_path_factory.mktemp("s3") / "buckets") as server:
+    with s3_server(tmp_path_factory.mktemp("s3") / "log") as server:
         yield server
 
 
@@ -48,6 +48,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def blobs(url: str) -> BlobStore:
-    """An empty store, of each kind."""
-    return open_blobs(url)
+def blobs(url: str) -> Iterator[BlobStore]:
+    """An empty store, of each kind, emptied again."""
+    blobs = open_blobs(url)
+    yield blobs
+    # The server holds them in memory.
+    for blob in blobs.list(""):
+        blobs.delete(blob.key)

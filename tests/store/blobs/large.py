@@ -33,6 +33,7 @@ def main(url: str, size_bytes: int) -> None:
     before_bytes = peak_bytes()
     put_and_read(size_bytes)
     print(peak_bytes() - before_bytes)
+    blobs.delete("large")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""A real S3 server: ``rclone serve s3`` in a process of its own, over a directory.
+"""A real S3 server: ``rclone serve s3`` in a process of its own, which holds objects in memory.
 
-It takes signed requests only, and replaces objects whole.
+It takes signed requests only. In memory, because over a directory it removes an object before it
+moves the next one into its place, so that puts at the same time fail.
 """
 
 import os
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import boto3
+
 from app.demo.demo import free_port
 
 ACCESS_KEY = "kerf-tests"
@@ -24,10 +27,9 @@ START_S = 30
 
 @dataclass
 class S3Server:
-    """The process, its URL, and the directory whose directories are its buckets."""
+    """The process, and its URL."""
 
     url: str
-    directory: Path
     process: "subprocess.Popen[bytes]"
 
 
@@ -45,20 +47,31 @@ def variables(url: str) -> Mapping[str, str]:
 
 
 @contextmanager
-def s3_server(directory: Path) -> Iterator[S3Server]:
+def s3_server(log_path: Path) -> Iterator[S3Server]:
     """A server with one empty bucket, until the block ends."""
-    (directory / BUCKET).mkdir(parents=True)
     address = f"127.0.0.1:{free_port()}"
     command = [str(RCLONE), "serve", "s3", "--config=", f"--addr={address}"]
     keys = f"--auth-key={ACCESS_KEY},{SECRET_KEY}"
-    with (directory.parent / f"{directory.name}.log").open("wb") as log:
-        process = subprocess.Popen([*command, keys, str(directory)], stdout=log, stderr=log)
+    with log_path.open("wb") as log:
+        process = subprocess.Popen([*command, keys, ":memory:"], stdout=log, stderr=log)
     try:
         _wait_until_it_listens(address, process)
-        yield S3Server(f"http://{address}", directory, process)
+        _make_bucket(f"http://{address}")
+        yield S3Server(f"http://{address}", process)
     finally:
         process.kill()
         process.wait()
+
+
+def _make_bucket(url: str) -> None:
+    client = boto3.client(
+        "s3",
+        endpoint_url=url,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+        region_name="us-east-1",
+    )
+    client.create_bucket(Bucket=BUCKET)
 
 
 def _wait_until_it_listens(address: str, process: "subprocess.Popen[bytes]") -> None:

@@ -237,10 +237,10 @@ def test_what_can_be_a_key_is_taken(blobs: BlobStore, key: str) -> None:
     assert blobs.size_bytes(key) is None
 
 
-def test_a_reader_that_stops_early_holds_nothing(blobs: BlobStore) -> None:
-    """What is closed before its end, or read to it, holds no file and no connection."""
-    blobs.put("a", file(content(16 * MIB)))
-    assert blobs.size_bytes("a")
+def test_no_descriptor_is_left(blobs: BlobStore) -> None:
+    """What is closed before its end, or read to it, holds no file and no connection; nor a put."""
+    data = content(16 * MIB)
+    blobs.put("a", file(data))
     before = open_files(os.getpid())
     for read in (0, 1, 16):
         pieces = blobs.read("a")
@@ -250,6 +250,11 @@ def test_a_reader_that_stops_early_holds_nothing(blobs: BlobStore) -> None:
         pieces.close()
         assert list(pieces) == []
         assert open_files(os.getpid()) <= before
+    blobs.put("a", file(data))
+    with pytest.raises(LostFileError):
+        blobs.put("a", LosingFile(data, 10 * MIB))
+    assert len(list(blobs.list(""))) == 1
+    assert open_files(os.getpid()) <= before
 
 
 def test_memory_is_bounded(url: str) -> None:

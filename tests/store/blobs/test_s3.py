@@ -133,7 +133,7 @@ def test_settings_that_the_library_refuses(s3: S3Server, monkeypatch: pytest.Mon
 
 def test_a_server_that_stops_in_the_middle(tmp_path: Path, point_at: PointAt) -> None:
     """When the server ends while a blob is read, the reader is told, rather than given less."""
-    with s3_server(tmp_path / "buckets") as server:
+    with s3_server(tmp_path / "log") as server:
         point_at(server.url)
         blobs = open_blobs(URL)
         blobs.put("a", file(content(64 * MIB)))
@@ -200,7 +200,7 @@ def test_remains_go_after_a_day(
     tmp_path: Path, point_at: PointAt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Parts that a killed process left are not listed, and removed when they are a day old."""
-    with s3_server(tmp_path / "buckets") as server:
+    with s3_server(tmp_path / "log") as server:
         point_at(server.url)
         for url in (URL, f"s3://{BUCKET}/other"):
             leave_remains(url)
