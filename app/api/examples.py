@@ -23,7 +23,7 @@ MODEL: dict[str, Any] = {
     "model_batch": 1,
     "bound_dims": {"batch": 1},
     "parameters": [],
-    "graph_sha256": "5fb01388508083dc398740fc344138232ba2d07a4ac6462fb2b172107ddb27c9",
+    "graph_sha256": "2a98b53903523cdb45e38143d0a48966d6172272224e60ebec70950e2a056f6e",
     "inputs": [
         {"name": "pixel_values", "shape": [1, 3, 224, 224], "dtype": "float32", "bytes": 602112}
     ],

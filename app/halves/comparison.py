@@ -24,7 +24,9 @@ roundings grow with the square root of their count: 2^16 terms to a sum and 2^4 
 make 2^10 u in the first two. Runtimes sum the last two in float32, so it is not the terms that
 count but the results stored on the way, and 2^10 of those make 2^5 u.
 """
-
+QUANTISED_TOLERANCE = TOLERANCES["bfloat16"]
+"""Of a model that rounds to 8 bits on the way, which is off by 2^-8 of a tensor's range, too: a sum
+that changes in its last bit may be rounded to the next step."""
 HALF_PRECISION = frozenset({"float16", "bfloat16"})
 
 
@@ -101,11 +103,12 @@ def _compare_arrays(right: Array, found: Array) -> Difference:
     if _same_bits(right, found):
         return Difference()
     wide = np.complex128 if right.dtype.kind == "c" else np.float64
+    right, found = right.reshape(-1), found.reshape(-1)
     return _compare_numbers(right, found, right.astype(wide), found.astype(wide))
 
 
 def _compare_numbers(right: Array, found: Array, wide: Array, wide_found: Array) -> Difference:
-    """Of numbers that are not the same bits throughout; ``wide``: the same in a type in which
+    """Of vectors that are not the same bits throughout; ``wide``: the same in a type in which
     differences can be told."""
     both_nan = np.isnan(wide) & np.isnan(wide_found)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -125,7 +128,7 @@ def _same_bits(right: Array, found: Array) -> bool:
 
 
 def _bytes(array: Array) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return np.ascontiguousarray(array).view(np.uint8)
 
 
 def _worst(differences: Sequence[Difference]) -> Difference:

@@ -12,6 +12,7 @@ from onnx import ModelProto, TensorShapeProto, ValueInfoProto, helper
 
 from app.core.dag import NO_PRODUCER
 from app.ingest import DissectedModel
+from app.ingest.dimensions import clear_negative_extents
 from app.ingest.element_types import DATA_TYPES
 from app.ingest.weights import strip_weights
 
@@ -61,6 +62,7 @@ def _inferred(model: DissectedModel) -> dict[str, TensorShapeProto]:
     unbound = ModelProto()
     unbound.CopyFrom(model.flat)
     strip_weights(unbound)
+    clear_negative_extents(unbound.graph)
     unbound.ir_version = max(unbound.ir_version, 4)
     try:
         found = onnx.shape_inference.infer_shapes(unbound, data_prop=True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from errno import EISDIR
 from pathlib import Path
 from typing import BinaryIO
 
@@ -62,9 +63,8 @@ def cut_file(
             opened: dict[Path, BinaryIO] = {path: file}
             for plan in plans.values():
                 _write(plan, staged, opened, sources)
-    for side in set(Side) - set(plans):
-        for name in (side.file_name, _data_name(side)):
-            (directory / name).unlink(missing_ok=True)
+    for name in set(_names()).difference(*(plan.names for plan in plans.values())):
+        (directory / name).unlink(missing_ok=True)
     files = {side: _written(plan, directory) for side, plan in plans.items()}
     return HalfFiles(files.get(Side.DEVICE), files.get(Side.SERVER))
 
@@ -82,9 +82,19 @@ class _Plan:
     def nbytes(self) -> int:
         return nbytes_of_pieces(self.pieces) + self.data.nbytes
 
+    @property
+    def names(self) -> set[str]:
+        """Of its files."""
+        return {self.side.file_name, *([self.data.name] if self.data.offsets else [])}
+
 
 def _data_name(side: Side) -> str:
     return f"{side.file_name}.data"
+
+
+def _names() -> list[str]:
+    """Of all files that halves may have."""
+    return [name for side in Side for name in (side.file_name, _data_name(side))]
 
 
 def _plans(
@@ -114,9 +124,12 @@ def _plans(
 
 
 def _require_elsewhere(path: Path, plans: dict[Side, _Plan], directory: Path) -> None:
-    """Raise ``WrongFileError`` where a half would replace a file that it is made from."""
-    names = [name for side in Side for name in (side.file_name, _data_name(side))]
-    targets = {(directory / name).resolve() for name in names}
+    """Raise ``WrongFileError`` where a half would replace a file that it is made from, and
+    ``OSError`` where it could replace nothing, as a directory is there."""
+    targets = {(directory / name).resolve() for name in _names()}
+    for target in targets:
+        if target.is_dir():
+            raise IsADirectoryError(EISDIR, "a half would go where a directory is", str(target))
     sources = {path, *(source.path for plan in plans.values() for source in plan.data.offsets)}
     for source in sources:
         if source.resolve() in targets:

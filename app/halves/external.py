@@ -19,7 +19,7 @@ from app.ingest.left_out import (
 from app.ingest.tensors import tensors_of_model
 
 LARGEST_MODEL_BYTES = 2**31 - 2**20
-"""Protobuf reads messages below 2 GiB; beside its tensors' data, a half needs some room."""
+"""Protobuf reads messages below 2 GiB; lengths may take more room once data are put back."""
 PAGE_BYTES = 4096
 """Where data begin on a page, runtimes can map them instead of reading them."""
 
@@ -59,7 +59,7 @@ def move_data(half: ModelProto, file: Path, name: str) -> DataFile:
     data = DataFile(name)
     tensors = list(tensors_of_model(half))
     inside_bytes = sum(found.nbytes for found in map(left_out_of, tensors) if found is not None)
-    moves_inside = inside_bytes > LARGEST_MODEL_BYTES
+    moves_inside = half.ByteSize() + inside_bytes > LARGEST_MODEL_BYTES
     for tensor in tensors:
         inside = left_out_of(tensor)
         if inside is None:

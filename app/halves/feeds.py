@@ -51,13 +51,13 @@ def load_feeds(path: Path) -> dict[str, Array]:
     """The arrays of a ``.npz`` file, by their names. Raises ``CannotRunError`` for another file,
     and ``OSError``."""
     try:
-        arrays = np.load(path, allow_pickle=False)
-        if isinstance(arrays, np.ndarray):
-            raise CannotRunError(
-                f"{path} holds one array without a name; save the inputs with "
-                "numpy.savez(file, name=array, ...)"
-            )
-        with arrays:
+        with path.open("rb") as file:
+            arrays = np.load(file, allow_pickle=False)
+            if isinstance(arrays, np.ndarray):
+                raise CannotRunError(
+                    f"{path} holds one array without a name; save the inputs with "
+                    "numpy.savez(file, name=array, ...)"
+                )
             return {name: np.asarray(arrays[name]) for name in arrays.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise CannotRunError(

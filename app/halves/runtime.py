@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import TensorProto, numpy_helper
+from onnx import ModelProto, TensorProto, numpy_helper
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from app.errors import CannotRunError, IngestError, MissingDataError
 from app.halves.comparison import Value
+from app.ingest.captures import with_inner
 from app.ingest.element_types import ELEMENT_TYPES
 from app.ingest.left_out import byte_count, entries_of, is_external
 from app.ingest.limits import Limits
@@ -24,6 +25,9 @@ from app.ingest.weights import nbytes_of
 
 _FATAL = 4
 """Errors come as exceptions; nothing else is for a user's eyes."""
+_FLOAT32 = "1"
+"""How exactly ONNX Runtime computes a product that it fuses with 4-bit weights. Its own choice,
+int8, is no optimisation but another model."""
 
 
 class LoadedModel:
@@ -36,10 +40,12 @@ class LoadedModel:
     def __init__(self, path: Path, what: str, *, optimised: bool) -> None:
         """Load ``path``, which messages call ``what``.
 
-        ``optimised``: as ONNX Runtime does by default; else node by node as the file has them, by
-        one thread. Raises ``CannotRunError`` and ``MissingDataError``.
+        ``optimised``: as ONNX Runtime does by default, but that it rounds no activations to 8 bits
+        where weights have 4; else node by node as the file has them, by one thread. Raises
+        ``CannotRunError`` and ``MissingDataError``.
         """
         self._what = what
+        ort.set_default_logger_severity(_FATAL)
         try:
             self._session = ort.InferenceSession(
                 str(path), _options(optimised), providers=["CPUExecutionProvider"]
@@ -74,14 +80,22 @@ class LoadedModel:
         return dict(zip(names, found, strict=True))
 
 
+def quantises(path: Path) -> bool:
+    """Whether a model rounds to 8 bits somewhere on its way (what does starts with ``Q``, as
+    ``QLinearConv``, or has ``Quantize`` in its name). Raises ``IngestError``."""
+    model = _skeleton(path)
+    graphs = (model.graph.node, *(function.node for function in model.functions))
+    op_types = (node.op_type for nodes in graphs for node in with_inner(nodes))
+    return any("Quantize" in op_type or op_type.startswith("Q") for op_type in op_types)
+
+
 def require_data(path: Path) -> None:
     """Raise ``MissingDataError`` where external data that a model refers to are not there.
 
     Silent about a file that is no model.
     """
     try:
-        with path.open("rb") as file:
-            model = parse(read_skeleton(file, Limits()).content, Limits())
+        model = _skeleton(path)
     except (IngestError, OSError):
         return
     for tensor in tensors_of_model(model):
@@ -103,9 +117,15 @@ def require_data(path: Path) -> None:
                 )
 
 
+def _skeleton(path: Path) -> ModelProto:
+    with path.open("rb") as file:
+        return parse(read_skeleton(file, Limits()).content, Limits())
+
+
 def _options(optimised: bool) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", _FLOAT32)
     if not optimised:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
@@ -133,16 +153,22 @@ def _is_foreign(type_name: str) -> bool:
     """Whether numpy has no such element type of its own, so that ONNX Runtime will not turn the
     tensor into an array."""
     code = _element_type(type_name)
-    return code is not None and tensor_dtype_to_np_dtype(code).kind == "V"
+    return code is not None and not _is_numpys_own(code)
+
+
+def _is_numpys_own(code: int) -> bool:
+    return tensor_dtype_to_np_dtype(code).isbuiltin == 1
 
 
 def _fed(value: Value, type_name: str) -> Any:
     """What ``run`` takes for a value."""
     code = _element_type(type_name)
-    if code is None or not _is_foreign(type_name):
-        return np.asarray(value, order="C") if isinstance(value, np.ndarray) else value
+    if code is None:
+        return value
+    array = np.asarray(value, order="C")
+    if not _is_foreign(type_name):
+        return array
     dtype = tensor_dtype_to_np_dtype(code)
-    array = np.asarray(value)
     if array.dtype.name.startswith("void"):  # as .npz files hold what numpy does not know
         array = array.view(dtype)
     if array.dtype != dtype:
@@ -161,7 +187,7 @@ def _wrapped(value: Any) -> ort.OrtValue:
 
 def _unwrapped(value: ort.OrtValue) -> NDArray[Any]:
     code = value.element_type()
-    if tensor_dtype_to_np_dtype(code).kind != "V":
+    if _is_numpys_own(code):
         return np.asarray(value.numpy())
     shape = value.shape()
     nbytes = ELEMENT_TYPES[code].nbytes(int(np.prod(shape)))

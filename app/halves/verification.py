@@ -6,13 +6,16 @@ half gave. One model is in memory at a time.
 With ONNX Runtime's optimisations off, the halves do the same arithmetic in the same order, so they
 have to agree bit for bit. There is one exception. The runtime has few 16-bit kernels for a CPU: it
 computes in float32, and rounds only what leaves the graph; so the halves round a tensor of float16
-that crosses, and the whole never does. Optimisations fuse across the place of the cut, which
-changes the order of additions.
+that crosses, and the whole never does.
+
+Optimisations fuse across the place of the cut, which changes the order of additions, and in a
+quantised model which of two steps a number is rounded to.
 """
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,7 @@ import onnxruntime as ort
 from app.errors import CannotRunError
 from app.halves.comparison import (
     HALF_PRECISION,
+    QUANTISED_TOLERANCE,
     TOLERANCES,
     Difference,
     Value,
@@ -28,11 +32,11 @@ from app.halves.comparison import (
     element_kinds,
     kind_of,
 )
-from app.halves.runtime import LoadedModel
+from app.halves.runtime import LoadedModel, quantises
 from app.ingest.notes import listed
 
-_OTHER_SEED = 20_250_102
-"""For what a model draws without a seed of its own; any that nothing else uses."""
+_seeds = count(1)
+"""For what a model draws without a seed of its own; another one each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +74,12 @@ class OutputDifference:
 
 @dataclass(frozen=True)
 class WholeRun:
-    """What the whole model made of ``feeds``."""
+    """What the whole model made of ``feeds``; ``quantises``: see ``app.halves.runtime``."""
 
     path: Path
     feeds: Mapping[str, Value]
     optimised: bool
+    quantises: bool
     outputs: Mapping[str, Value]
 
     @cached_property
@@ -83,13 +88,24 @@ class WholeRun:
 
         Runs the model.
         """
-        ort.set_seed(_OTHER_SEED)
+        ort.set_seed(next(_seeds))
         again = run_whole(self.path, self.feeds, optimised=self.optimised).outputs
         return all(
-            compare(value, again[name]).largest_relative
-            <= tolerance_of(value, optimised=self.optimised)
+            compare(value, again[name]).largest_relative <= self.tolerance_of(value)
             for name, value in self.outputs.items()
         )
+
+    def tolerance_of(self, value: Value, crossing: Collection[str] = ()) -> float:
+        """The largest relative difference to let pass for an output; ``crossing``: the element
+        types of the tensors that cross."""
+        kinds = element_kinds(value)
+        if not kinds <= TOLERANCES.keys():
+            return 0.0
+        inexact = HALF_PRECISION.intersection(crossing)
+        tolerances = {TOLERANCES[kind] for kind in (kinds | inexact if self.optimised else inexact)}
+        if self.optimised and self.quantises:
+            tolerances.add(QUANTISED_TOLERANCE)
+        return max(tolerances, default=0.0)
 
 
 def verify(
@@ -107,15 +123,15 @@ def verify(
     for each input of the model. ``parameters``: the inputs that are parameters, which either half
     may be fed. ``optimised``: as the runtime does by default; else its optimisations are off.
     Halves that cannot be run, outputs that are missing or too many, and other types or shapes are
-    differences. Raises ``CannotRunError`` where the whole cannot be run on these inputs, and
-    ``MissingDataError``.
+    differences. Raises ``CannotRunError`` where the whole cannot be run on these inputs,
+    ``MissingDataError``, and ``IngestError`` for what is no model.
     """
     run = run_whole(whole, feeds, optimised=optimised)
     return compare_halves(run, device, server, parameters)
 
 
 def run_whole(path: Path, feeds: Mapping[str, Value], *, optimised: bool) -> WholeRun:
-    """Run a model. Raises ``CannotRunError`` and ``MissingDataError``."""
+    """Run a model. Raises ``CannotRunError``, ``MissingDataError`` and ``IngestError``."""
     model = LoadedModel(path, "the model", optimised=optimised)
     known = [*model.inputs, *model.defaulted]
     unknown = [name for name in feeds if name not in known]
@@ -127,7 +143,7 @@ def run_whole(path: Path, feeds: Mapping[str, Value], *, optimised: bool) -> Who
     missing = [name for name in model.inputs if name not in feeds]
     if missing:
         raise CannotRunError(f"no values are given for the model's inputs {listed(missing)}")
-    return WholeRun(path, feeds, optimised, model.run(feeds))
+    return WholeRun(path, feeds, optimised, quantises(path), model.run(feeds))
 
 
 def compare_halves(
@@ -150,16 +166,6 @@ def compare_halves(
     ]
 
 
-def tolerance_of(value: Value, *, optimised: bool, rounded: Collection[str] = ()) -> float:
-    """The largest relative difference to let pass; ``rounded``: the 16-bit types to which the
-    halves round and the whole does not."""
-    kinds = element_kinds(value)
-    if not kinds <= TOLERANCES.keys():
-        return 0.0
-    inexact = kinds.union(rounded) if optimised else rounded
-    return max((TOLERANCES[kind] for kind in inexact), default=0.0)
-
-
 @dataclass(slots=True)
 class _Halves:
     """What the halves made, by half and name, and what of it crossed; and why one made nothing."""
@@ -169,9 +175,9 @@ class _Halves:
     failure: str | None = None
 
     @property
-    def rounded(self) -> set[str]:
-        """The 16-bit types in which tensors crossed."""
-        return {kind_of(self.made["device"][name]) for name in self.crossing} & HALF_PRECISION
+    def crossing_kinds(self) -> set[str]:
+        """The element types of what crossed."""
+        return {kind_of(self.made["device"][name]) for name in self.crossing}
 
 
 def _run_halves(
@@ -231,7 +237,7 @@ def _difference(name: str, whole: WholeRun, halves: _Halves) -> OutputDifference
         largest_absolute=found.largest_absolute,
         largest_relative=found.largest_relative,
         is_equal=found.is_equal,
-        tolerance=tolerance_of(right, optimised=whole.optimised, rounded=halves.rounded),
+        tolerance=whole.tolerance_of(right, halves.crossing_kinds),
         not_finite=int(np.count_nonzero(~np.isfinite(right))) if is_floating else 0,
         problem="both halves make it" if len(makers) > 1 else found.problem,
     )

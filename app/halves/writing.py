@@ -32,10 +32,13 @@ class StagedFiles:
         self._on_progress = on_progress
         self._done_bytes = 0
         self._staged: dict[str, Path] = {}
+        self._made: list[Path] = []
 
     def __enter__(self) -> "StagedFiles":
-        self._directory.mkdir(parents=True, exist_ok=True)
         self._report(0)
+        directories = (self._directory, *self._directory.parents)
+        self._made = [path for path in directories if not path.exists()]
+        self._directory.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(
@@ -53,6 +56,10 @@ class StagedFiles:
             for path in self._staged.values():
                 with suppress(OSError):
                     path.unlink(missing_ok=True)
+            if kind is not None:
+                for path in self._made:
+                    with suppress(OSError):
+                        path.rmdir()
         if isinstance(error, OSError) and error.errno in _FULL:
             raise DiskFullError(
                 f"there is no room in {self._directory} for {self._total_bytes} bytes; make room, "

@@ -17,6 +17,9 @@ SMALL_BYTES = 1024
 ARGUMENT_BYTES = 64
 """16 numbers of 4 bytes: more than the scales, bounds and limits of any operator."""
 
+ARGUMENT_TYPES = frozenset({TensorProto.INT64, TensorProto.STRING, TensorProto.BOOL})
+"""Of these types, arguments of operators may be longer: shapes, paddings, words."""
+
 
 def checked_values(tensor: TensorProto) -> NDArray[Any]:
     """The values of a tensor. Raises ``InvalidModelError`` where they do not fit its type and

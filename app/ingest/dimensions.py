@@ -59,7 +59,7 @@ def bind(model: ModelProto, input_names: Sequence[str], dims: Mapping[str, int])
 
     Raises ``BadBindingError`` or ``UnboundDimensionError``.
     """
-    _clear_negative_extents(model.graph)
+    clear_negative_extents(model.graph)
     names = set(input_names)
     inputs = [value for value in model.graph.input if value.name in names]
     axes = [axis for value in inputs for axis in _symbolic_axes(value)]
@@ -164,7 +164,7 @@ def _other_values(graph: GraphProto) -> Iterator[ValueInfoProto]:
             yield from _other_values(body)
 
 
-def _clear_negative_extents(graph: GraphProto) -> None:
+def clear_negative_extents(graph: GraphProto) -> None:
     """Old tools write -1 where they mean a dimension without a name."""
     for value in (*graph.input, *_other_values(graph)):
         for shape in _shapes(value):

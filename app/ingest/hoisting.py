@@ -1,16 +1,25 @@
 """The weights of bodies (of If, Loop and Scan) move to the main graph, as captured tensors.
 
-There they are counted and stripped as all others are. What is small and inside the file stays in
-its body, where shapes may depend on it, and is counted as data that the node carries.
+There they are counted and stripped as all others are. What is small, inside the file and not to
+be told from an argument stays in its body, where shapes may depend on it, and is counted as data
+that the node carries.
 """
 
 from collections import Counter
 from collections.abc import Iterator
+from math import prod
 
 from onnx import GraphProto, SparseTensorProto, TensorProto, helper
 
 from app.ingest.captures import bodies, definitions
-from app.ingest.constants import SMALL_BYTES, constant_tensor, sparse_constant
+from app.ingest.constants import (
+    ARGUMENT_BYTES,
+    ARGUMENT_TYPES,
+    SMALL_BYTES,
+    constant_tensor,
+    sparse_constant,
+)
+from app.ingest.element_types import ELEMENT_TYPES
 from app.ingest.left_out import is_external
 
 
@@ -73,7 +82,13 @@ def _take_weights(graph: GraphProto) -> tuple[list[TensorProto], list[SparseTens
 
 
 def _is_weight(tensor: TensorProto) -> bool:
-    return is_external(tensor) or tensor.ByteSize() > SMALL_BYTES
+    """Whether a tensor is large, lies elsewhere, or will once the file is stripped of its weights
+    (``app.ingest.stripping``), with which it has to be the same model."""
+    if is_external(tensor) or tensor.ByteSize() > SMALL_BYTES:
+        return True
+    known = ELEMENT_TYPES.get(tensor.data_type)
+    nbytes = known.nbytes(prod(tensor.dims)) if known else 0
+    return nbytes > ARGUMENT_BYTES and tensor.data_type not in ARGUMENT_TYPES
 
 
 def _fresh(name: str, taken: Counter[str], is_output: bool) -> str:

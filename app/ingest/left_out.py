@@ -59,7 +59,7 @@ def is_external(tensor: TensorProto) -> bool:
 
 def entries_of(tensor: TensorProto) -> dict[str, str]:
     """The entries of a tensor's ``external_data``; of equal keys the last counts."""
-    return {entry.key: entry.value for entry in tensor.external_data}
+    return {_text(entry.key): _text(entry.value) for entry in tensor.external_data}
 
 
 def left_out_bytes(tensor: TensorProto) -> int | None:
@@ -71,8 +71,8 @@ def left_out_bytes(tensor: TensorProto) -> int | None:
 
 
 def left_out_of(tensor: TensorProto) -> LeftOut | None:
-    """Where in the file the data of a tensor lie; None where they were not left out, or were in
-    too many pieces."""
+    """Where in the file the data of a tensor lie; None where they were not left out, were in too
+    many pieces, or the tensor says so in words that are none of ``mark``."""
     entries = entries_of(tensor)
     if not is_external(tensor) or not entries.get(KEY):
         return None
@@ -83,9 +83,16 @@ def left_out_of(tensor: TensorProto) -> LeftOut | None:
         if start is None or end is None or start > end:
             return None
         ranges.append(FileRange(start, end))
+    if kind not in ("raw", "fields") or (kind == "raw" and len(ranges) > 1):
+        return None
     return LeftOut(kind == "raw", tuple(ranges))
 
 
 def byte_count(text: str) -> int | None:
     """A count of bytes as ``external_data`` states it; None for what is no such count."""
     return int(text) if text.isdecimal() and len(text) < MOST_DIGITS else None
+
+
+def _text(value: str | bytes) -> str:
+    """Protobuf gives text that is not UTF-8 as bytes."""
+    return value if isinstance(value, str) else value.decode(errors="replace")

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from onnx import NodeProto, TensorProto
 
 from app.errors import LimitExceededError
-from app.ingest.constants import ARGUMENT_BYTES, SMALL_BYTES
+from app.ingest.constants import ARGUMENT_BYTES, ARGUMENT_TYPES, SMALL_BYTES
 from app.ingest.left_out import MOST_RANGES, FileRange, mark
 from app.ingest.limits import Limits
 from app.ingest.messages import (
@@ -271,7 +271,7 @@ def _is_weight(header: bytes) -> bool:
         data_type = TensorProto.FromString(header).data_type
     except DecodeError:
         return False
-    return data_type not in (TensorProto.INT64, TensorProto.STRING, TensorProto.BOOL)
+    return data_type not in ARGUMENT_TYPES
 
 
 def _are_alike(one: Field, other: Field) -> bool:

@@ -5,15 +5,17 @@ from itertools import chain
 
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
 
-from app.ingest.captures import bodies
-
 
 def tensors_of_model(model: ModelProto) -> Iterator[TensorProto]:
-    """Those of the main graph, of all bodies and of all functions; each of a sparse one's two."""
+    """Those of the main graph, of all bodies, of all functions and of training; each of a sparse
+    one's two."""
     yield from tensors_of_graph(model.graph)
     for function in model.functions:
         yield from _of_nodes(function.node)
-        yield from chain.from_iterable(map(tensors_of_attribute, function.attribute_proto))
+        yield from _of_attributes(function.attribute_proto)
+    for training in model.training_info:
+        yield from tensors_of_graph(training.initialization)
+        yield from tensors_of_graph(training.algorithm)
 
 
 def tensors_of_graph(graph: GraphProto) -> Iterator[TensorProto]:
@@ -34,9 +36,16 @@ def tensors_of_attribute(attribute: AttributeProto) -> Iterator[TensorProto]:
 
 
 def _of_nodes(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
-    for node in nodes:
-        yield from chain.from_iterable(map(tensors_of_attribute, node.attribute))
-        yield from chain.from_iterable(map(tensors_of_graph, bodies(node)))
+    return _of_attributes(chain.from_iterable(node.attribute for node in nodes))
+
+
+def _of_attributes(attributes: Iterable[AttributeProto]) -> Iterator[TensorProto]:
+    """Whatever type an attribute says it has."""
+    for attribute in attributes:
+        yield from tensors_of_attribute(attribute)
+        if attribute.HasField("g"):
+            yield from tensors_of_graph(attribute.g)
+        yield from chain.from_iterable(map(tensors_of_graph, attribute.graphs))
 
 
 def _of_sparse(sparse: Iterable[SparseTensorProto]) -> Iterator[TensorProto]:

@@ -11,7 +11,7 @@ from typing import Any
 from app.core.constraints import Constraints
 from app.core.dag import CostedDag, Mask
 from app.core.quantities import delay_of
-from app.core.scenario import Objective, Scenario
+from app.core.scenario import Objective, Scenario, objective_prices
 from app.services.cut_facts import cut_facts
 from app.services.prepared import PreparedModel
 from app.services.solving import Method, Solved
@@ -46,9 +46,10 @@ def answer_of(
         valid_while = valid_while if decision.gain <= 0 else None
     prices, mode = solved.prices, query.scenario.mode
     delay = delay_of(cut, prices).as_dict()
-    if query.scenario.objective is Objective.DELAY:
+    if query.scenario.objective is not Objective.THROUGHPUT:
         # The same to the last digit, though the table sums in another order.
-        value = float(delay["total_s"])
+        charged = objective_prices(query.scenario, prices)
+        value = float(delay_of(cut, charged).total_s)
     answer: dict[str, Any] = {
         "id": None,
         "model_id": query.model_id,

@@ -53,6 +53,7 @@ from app.core.splitting.pareto import (
     nondominated_within_groups,
     off_hull,
 )
+from app.core.splitting.ties import columns_of_mode
 
 MOST_CUTS = 100_000
 MANY = 1500
@@ -173,9 +174,7 @@ def rows_for_mode(table: CutTable, mode: Mode) -> Rows:
     The table serves both modes, so it compares both forms of activations; where only one counts,
     some rows are dominated by others.
     """
-    activations = KEPT if mode is Mode.TRAINING else PEAK
-    columns = [DEVICE, UPLINK, GRADIENT, RESULT, PARAMETER, activations, CROSSING, ROUND_TRIPS]
-    return nondominated(table.quantities[:, columns])
+    return nondominated(table.quantities[:, columns_of_mode(mode)])
 
 
 def _search(family: Family) -> Search:

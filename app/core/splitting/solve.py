@@ -24,9 +24,7 @@ from app.core.splitting.pricing import (
     rate_range,
     stays_best,
 )
-
-TIE = 1e-12
-"""At the turn, cuts of both tables may tie; their zero is there but for rounding."""
+from app.core.splitting.ties import TIE, least_row, least_rows
 
 
 class CutTables:
@@ -105,7 +103,7 @@ def best_row(tables: CutTables, scenario: Scenario, pricing: Pricing) -> BestRow
     """
     table = tables.get(family_for(scenario, bool(pricing.device_is_faster)))
     values = pricing.values(table.quantities)
-    row = int(values.argmin())
+    row = least_row(values, table.quantities, scenario.mode)
     value = float(values[row])
     if not np.isfinite(value):
         if pricing.memory_bytes is None:
@@ -173,7 +171,10 @@ def _reaches(here: Interval, turn: float, above: bool) -> bool:
 
 
 def _across(here: Interval, beyond: Interval, turn: float, above: bool) -> list[Interval]:
-    """The span of the table at hand up to the turn, and that of the other table from there on."""
+    """The span of the table at hand up to the turn, and that of the other table from there on.
+
+    At the turn, cuts of both tables may tie; their zero is there but for rounding.
+    """
     if above:
         high = turn if beyond.high >= turn * (1 - TIE) else beyond.high
         return [Interval(turn, here.high), Interval(beyond.low, high)]
@@ -227,7 +228,7 @@ def best_rows(tables: CutTables, scenario: Scenario, pricing: Pricing) -> BestRo
         for start in range(0, len(members), step):
             chosen = members[start : start + step]
             costs = pricing.of(chosen).values(table.quantities)
-            rows[chosen] = costs.argmin(axis=0)
+            rows[chosen] = least_rows(costs, table.quantities, scenario.mode)
             values[chosen] = costs[rows[chosen], np.arange(len(chosen))]
         families[members] = len(used)
         quantities[members] = table.quantities[rows[members]]
