@@ -79,7 +79,8 @@ class Reader:
         self.directory, self.bash, self._make, self._stack = directory, bash, make, stack
         self.address = ""
         self.services = 0
-        for name in ("app", "alembic", "Makefile", "requirements-dev.txt", "pyproject.toml"):
+        locked = ("requirements-dev.txt", "pyproject.toml")
+        for name in ("app", "alembic", "tests", "Makefile", *locked):
             (directory / name).symlink_to(ROOT / name)
         # Of an environment whose interpreter is a link: `resolve` would lead out of it.
         (directory / ".venv").symlink_to(Path(sys.prefix).absolute())
@@ -255,7 +256,7 @@ def test_commands_are_those_there_are(tmp_path: Path) -> None:
         for target in targets:
             follower.targets_commands(target)
     commands = {
-        command.callback.__name__: command.callback
+        command.name or command.callback.__name__: command.callback
         for command in cli.main.registered_commands
         if command.callback is not None
     }

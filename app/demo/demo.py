@@ -6,14 +6,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
-from rich.console import Console
-from rich.table import Table
+
+from app.api.schemas import SplitOut
+from app.cli.figures import shown
+from app.cli.output import print_text
+from app.cli.tables import print_answers
+from app.client import Client, UnreachableError
 
 DEMO_MODEL = Path(__file__).parent / "mobilenet_v2.onnx"
 """MobileNetV2 at 224x224, graph only (``tests/fixtures/README.md`` tells how it was made)."""
@@ -44,94 +47,36 @@ MODES: dict[str, dict[str, object]] = {
 
 
 def run_demo(url: str | None) -> None:
-    """Run the demo against a service, or one of its own, and print the answers."""
-    console = Console(width=110)
-    with _service(url) as base_url, httpx.Client(base_url=base_url, timeout=60) as client:
-        model = _upload(client)
-        console.print(
-            f"{model['name']}: {model['nodes']} nodes in {model['blocks']} blocks, "
-            f"{model['flops'] / 1e9:.2f} GFLOPs, {model['parameter_bytes'] / 1e6:.1f} MB of "
-            f"parameters, id {model['id']}"
+    """Run the demo against a service, or one of its own, and print the answers.
+
+    Raises ``ClientError`` where the service does not answer, or refuses.
+    """
+    with _service(url) as base_url, Client(base_url, timeout_s=60) as client:
+        # Its weights are left out already.
+        model = client.upload(DEMO_MODEL, send_weights=True).model
+        print_text(
+            f"{model.name}: {model.nodes} nodes in {model.blocks} blocks, "
+            f"{shown(model.flops, 'FLOPs')}, {shown(model.parameter_bytes, 'B')} of parameters, "
+            f"id {model.id}"
         )
-        console.print(
-            f"device {DEVICE_FLOPS_PER_S:.0e} FLOPS, server {SERVER_FLOPS_PER_S:.0e} FLOPS"
+        print_text(
+            f"device {shown(DEVICE_FLOPS_PER_S, 'FLOP/s')}, "
+            f"server {shown(SERVER_FLOPS_PER_S, 'FLOP/s')}"
         )
         for title, mode in MODES.items():
-            answers = {
-                link: _split(client, model["id"], mode, rates) for link, rates in LINKS.items()
-            }
-            console.print(_table(title, answers))
+            print_answers(title, {name: _split(client, model.id, mode, name) for name in LINKS})
 
 
-def _upload(client: httpx.Client) -> dict[str, Any]:
-    with DEMO_MODEL.open("rb") as file:
-        response = client.post("/models", files={"file": (DEMO_MODEL.name, file)})
-    response.raise_for_status()
-    model: dict[str, Any] = response.json()
-    return model
-
-
-def _split(
-    client: httpx.Client, model_id: str, mode: dict[str, object], link: dict[str, float]
-) -> dict[str, Any]:
-    response = client.post(
-        "/split",
-        json={
+def _split(client: Client, model_id: str, mode: dict[str, object], link: str) -> SplitOut:
+    return client.split(
+        {
             "model_id": model_id,
             "device": {"flops_per_s": DEVICE_FLOPS_PER_S},
             "server": {"flops_per_s": SERVER_FLOPS_PER_S},
-            "link": link,
+            "link": LINKS[link],
             **mode,
-        },
+        }
     )
-    response.raise_for_status()
-    answer: dict[str, Any] = response.json()
-    return answer
-
-
-def _table(title: str, answers: dict[str, dict[str, Any]]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("", no_wrap=True)
-    for link in answers:
-        table.add_column(link, justify="right")
-    for label, show in _ROWS.items():
-        table.add_row(label, *(show(answer) for answer in answers.values()))
-    return table
-
-
-def _where(answer: dict[str, Any]) -> str:
-    cut = answer["cut"]
-    if cut["server_nodes"] == 0:
-        return "all on device"
-    if cut["device_nodes"] == 0:
-        return "all on server"
-    return f"{cut['device_nodes']} | {cut['server_nodes']}"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.2f} ms"
-
-
-def _gain(answer: dict[str, Any], baseline: str) -> str:
-    baseline_s = answer["baselines"][baseline]
-    return f"{1 - answer['delay']['total_s'] / baseline_s:.1%}" if baseline_s else "-"
-
-
-_ROWS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "nodes, device | server": _where,
-    "cut tensors": lambda a: ", ".join(t["name"] for t in a["cut"]["cut_tensors"]) or "-",
-    "total": lambda a: _duration(a["delay"]["total_s"]),
-    "  device compute": lambda a: _duration(a["delay"]["device_compute_s"]),
-    "  server compute": lambda a: _duration(a["delay"]["server_compute_s"]),
-    "  uplink": lambda a: _duration(a["delay"]["uplink_s"]),
-    "  downlink": lambda a: _duration(a["delay"]["downlink_s"]),
-    "  round trip": lambda a: _duration(a["delay"]["round_trip_s"]),
-    "  model transfer": lambda a: _duration(a["delay"]["model_transfer_s"]),
-    "saved against device only": lambda a: _gain(a, "device_only_s"),
-    "saved against server only": lambda a: _gain(a, "server_only_s"),
-    "proved optimal": lambda a: "yes" if a["optimal"] else "no",
-    "found in": lambda a: _duration(a["solve_s"]),
-}
 
 
 @contextmanager
@@ -167,15 +112,18 @@ def free_port() -> int:
 def wait_until_ready(
     base_url: str, process: "subprocess.Popen[bytes]", timeout_s: float = 30
 ) -> None:
-    """Return when the service answers ``/readyz``; raise when it ends or takes too long."""
+    """Return when the service answers ``/readyz``.
+
+    Raises ``UnreachableError`` when it ends, or takes too long.
+    """
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"the service ended with status {process.returncode}")
+            raise UnreachableError(f"the service ended with status {process.returncode}", base_url)
         try:
             if httpx.get(f"{base_url}/readyz", timeout=5).status_code == 200:
                 return
         except httpx.TransportError:
             pass
         time.sleep(0.05)
-    raise RuntimeError(f"the service was not ready within {timeout_s:.0f} s")
+    raise UnreachableError(f"the service was not ready within {timeout_s:.0f} s", base_url)

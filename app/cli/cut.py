@@ -1,0 +1,176 @@
+"""``kerf cut``: the two halves of a model."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.figures import shown
+from app.cli.options import DEFAULT_URL, Json, Url
+from app.cli.output import note, print_json, print_table, progress
+from app.cli.stopping import stopped_cleanly
+from app.cli.tables import names_of
+
+if TYPE_CHECKING:
+    from app.client.calls import Side
+
+SIDES: "tuple[Side, Side]" = ("device", "server")
+
+Split = Annotated[
+    str,
+    typer.Option(
+        "--split",
+        metavar="ID|FILE.json",
+        help="A split that the service has, or what `kerf split --include-nodes --json` wrote "
+        "(- for standard input).",
+    ),
+]
+
+
+def cut(
+    split: Split,
+    directory: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Where the halves go; made when missing."
+        ),
+    ],
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="The .onnx file that was uploaded, or split."),
+    ] = None,
+    download: Annotated[
+        bool,
+        typer.Option(
+            "--download",
+            help="Have the service make the halves, in place of cutting FILE here: without "
+            "weights, unless they were uploaded and it keeps them.",
+        ),
+    ] = False,
+    json: Json = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Write both halves of a model, device.onnx and server.onnx, with its weights.
+
+    They appear when both are whole; whatever goes wrong before, the directory is as it was.
+    """
+    if (file is None) is not download:
+        raise typer.BadParameter(
+            "name the FILE to cut here, or --download the halves from the service; not both"
+        )
+    with stopped_cleanly():
+        if file is None:
+            halves = _download(split, directory, url)
+        else:
+            halves = _cut(file, split, directory, url)
+    for side in SIDES:
+        if side not in halves:
+            note(f"nothing runs on the {side}: there is no {side}.onnx")
+    if json:
+        print_json({side: halves[side].as_json() if side in halves else None for side in SIDES})
+    else:
+        rows = [half.cells() for half in halves.values()]
+        print_table(None, ["half", "size", "inputs", "outputs"], rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Half:
+    """A half that was written; ``nbytes``: with its external data."""
+
+    path: Path
+    data_path: Path | None
+    nbytes: int
+    inputs: list[str]
+    outputs: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "path": str(self.path),
+            "data_path": self.data_path and str(self.data_path),
+            "bytes": self.nbytes,
+            "inputs": self.inputs,
+            "outputs": self.outputs,
+        }
+
+    def cells(self) -> list[str]:
+        size = shown(self.nbytes, "B")
+        return [str(self.path), size, names_of(self.inputs), names_of(self.outputs)]
+
+
+def _half(path: Path, data_path: Path | None, nbytes: int) -> _Half:
+    """What a half says of itself; a note where its weights have yet to be put beside it."""
+    from app.ingest import Limits
+    from app.ingest.left_out import entries_of, is_external
+    from app.ingest.parse import parse
+    from app.ingest.skeleton import read_skeleton
+    from app.ingest.tensors import tensors_of_model
+
+    with path.open("rb") as file:
+        model = parse(read_skeleton(file, Limits()).content, Limits())
+    external = filter(is_external, tensors_of_model(model))
+    for name in sorted({entries_of(tensor).get("location", "") for tensor in external}):
+        if not (path.parent / name).exists():
+            note(f"{path} has its weights in {name}; put that file beside it")
+    held = {tensor.name for tensor in model.graph.initializer}
+    held.update(tensor.values.name for tensor in model.graph.sparse_initializer)
+    inputs = [value.name for value in model.graph.input if value.name not in held]
+    return _Half(path, data_path, nbytes, inputs, [value.name for value in model.graph.output])
+
+
+def _cut(file: Path, split: str, directory: Path, url: str) -> dict[str, _Half]:
+    from app.cli.divided import divided_model
+    from app.halves import cut_file
+
+    divided = divided_model(split, url)
+    with progress(f"cutting {file.name}") as report:
+        files = cut_file(
+            file,
+            divided.options,
+            divided.division,
+            directory,
+            graph_sha256=divided.graph_sha256,
+            on_progress=report,
+        )
+    written = {"device": files.device, "server": files.server}
+    return {
+        side: _half(half.path, half.data_path, half.nbytes)
+        for side, half in written.items()
+        if half is not None
+    }
+
+
+def _download(split: str, directory: Path, url: str) -> dict[str, _Half]:
+    from app.client import Client
+
+    with Client(url) as client, _staged(directory) as stage:
+        for side in SIDES:
+            with progress(f"downloading {side}.onnx") as report:
+                client.download_half(split, side, stage / f"{side}.onnx", report)
+    paths = {side: directory / f"{side}.onnx" for side in SIDES}
+    there = {side: path for side, path in paths.items() if path.exists()}
+    return {side: _half(path, None, path.stat().st_size) for side, path in there.items()}
+
+
+@contextmanager
+def _staged(directory: Path) -> Iterator[Path]:
+    """A directory whose halves replace those of another one when the block ends well."""
+    is_new = not directory.exists()
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".kerf-", dir=directory) as stage:
+            yield Path(stage)
+            for side in SIDES:
+                name = f"{side}.onnx"
+                (directory / f"{name}.data").unlink(missing_ok=True)
+                if (Path(stage) / name).exists():
+                    (Path(stage) / name).replace(directory / name)
+                else:
+                    (directory / name).unlink(missing_ok=True)
+    except BaseException:
+        if is_new:
+            directory.rmdir()
+        raise
