@@ -17,6 +17,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from app.ingest.stripping import strip_file
+from app.store.blobs import open_blobs
 from tests.server import (
     DEMO_BYTES,
     Server,
@@ -28,6 +29,7 @@ from tests.server import (
     upload,
     uploaded,
 )
+from tests.store.blobs.s3_server import BUCKET, s3_server, variables
 
 WIDTH = 64
 """So a weight has 16 KiB, and the skeleton leaves its data out."""
@@ -170,6 +172,33 @@ def test_kept_weights_outlive_the_process_and_go_with_their_model(tmp_path: Path
         assert len(kept_files(server)) == 1
         assert client.delete(f"/models/{model['id']}").status_code == 204
         assert kept_files(server) == []
+
+
+def test_weights_in_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told to, the service keeps files in S3: halves come from there, nothing of them is on its
+    own disk, a server that is away is 503 and no loss, and files go with their model."""
+    with s3_server(tmp_path / "s3.txt") as s3:
+        for name, text in variables(s3.url).items():
+            monkeypatch.setenv(name, text)
+        url, whole = f"s3://{BUCKET}/kerf", perceptron()
+        (tmp_path / "data").mkdir()
+        with serving(tmp_path / "data", keep_weights=True, blob_url=url) as server:
+            client = server.client()
+            model = uploaded(client, whole)
+            assert model["weights"] == "kept"
+            split_id = cut_in_the_middle(client, model["id"])
+            assert_halves_equal_whole(client, split_id, whole)
+            assert not (server.data_dir / "blobs").exists()
+            blobs = open_blobs(url)
+            assert [blob.size_bytes for blob in blobs.list("")] == [len(whole)]
+            doomed = uploaded(client, perceptron(seed=1))
+            assert client.delete(f"/models/{doomed['id']}").status_code == 204
+            assert len(list(blobs.list(""))) == 1
+            s3.process.kill()
+            s3.process.wait()
+            assert_problem(client.get(f"/splits/{split_id}/device.onnx"), 503, "not-ready")
+            assert_problem(upload(client, perceptron(seed=2)), 503, "not-ready")
+            assert client.get("/models").json()["items"] == [model]
 
 
 def test_the_same_upload_again_keeps_one_file(keeping: Server) -> None:
