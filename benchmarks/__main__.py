@@ -4,13 +4,14 @@ import sys
 
 from rich.console import Console
 
-from benchmarks import coverage, http, solvers, tables, uploads
+from benchmarks import coverage, halves, http, solvers, tables, uploads
 
 SECTIONS = {
     "solvers": solvers.run,
     "tables": tables.run,
     "http": http.run,
     "uploads": uploads.run,
+    "halves": halves.run,
     "coverage": coverage.run,
 }
 

@@ -60,10 +60,12 @@ def _add_values(graph: GraphProto, whole: GraphProto, contents: Contents) -> Non
     used.update(contents.outputs)
     made = {name for node in graph.node for name in node.output if name}
     own = made.union(contents.inputs)
-    annotations = [item for item in whole.quantization_annotation if item.tensor_name in own | used]
+    known = own | used
+    annotations = [item for item in whole.quantization_annotation if item.tensor_name in known]
     used.update(entry.value for item in annotations for entry in item.quant_parameter_tensor_names)
-    weights = [item for item in whole.initializer if item.name in used - own]
-    sparse = [item for item in whole.sparse_initializer if item.values.name in used - own]
+    needed = used - own
+    weights = [item for item in whole.initializer if item.name in needed]
+    sparse = [item for item in whole.sparse_initializer if item.values.name in needed]
     graph.initializer.extend(weights)
     graph.sparse_initializer.extend(sparse)
     graph.quantization_annotation.extend(annotations)

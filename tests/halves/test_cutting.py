@@ -64,6 +64,7 @@ def layers(weights: list[TensorProto] | None = None) -> ModelProto:
 
 
 def names() -> list[str]:
+    """Of the weights."""
     return ["wa", "wb", "wc"]
 
 

@@ -3,9 +3,9 @@
 from collections import Counter
 
 import numpy as np
-import onnx.checker
 import pytest
 from onnx import (
+    FunctionProto,
     ModelProto,
     NodeProto,
     StringStringEntryProto,
@@ -348,17 +348,17 @@ def test_versions_are_kept() -> None:
         assert (half.domain, half.model_version, half.ir_version) == ("org.example", 7, 8)
 
 
-def function(name: str, inputs_: str, outputs_: str, *nodes: NodeProto) -> onnx.FunctionProto:
+def function(name: str, takes: str, gives: str, *nodes: NodeProto) -> FunctionProto:
     """A function of the domain ``local``."""
-    made_: onnx.FunctionProto = helper.make_function(
-        "local", name, inputs_.split(), outputs_.split(), nodes, OPSETS
+    stated: FunctionProto = helper.make_function(
+        "local", name, takes.split(), gives.split(), nodes, OPSETS
     )
-    return made_
+    return stated
 
 
-def call(name: str, inputs_: str, outputs_: str) -> NodeProto:
+def call(name: str, takes: str, gives: str) -> NodeProto:
     """A call of it, named as its outputs."""
-    return node(name, inputs_, outputs_, name=outputs_.replace(" ", "-"), domain="local")
+    return node(name, takes, gives, name=gives.replace(" ", "-"), domain="local")
 
 
 TWO_STEPS = function("Steps", "X", "Y", node("Relu", "X", "m"), node("Tanh", "m", "Y"))
@@ -589,8 +589,7 @@ def test_sparse_weights_and_annotations() -> None:
         proto.graph.quantization_annotation.append(
             TensorAnnotation(tensor_name=tensor, quant_parameter_tensor_names=[entry])
         )
-    model_ = Divided.of(proto)
-    halves = divide(model_.model, Division(("a",), ("y",)))
+    halves = divide(Divided.of(proto).model, Division(("a",), ("y",)))
     device, server = both(halves)
     assert weights(device) == ["scale", "first"]
     assert weights(server) == ["scale", "other", "second"]

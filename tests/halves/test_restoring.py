@@ -30,7 +30,6 @@ from tests.ingest.test_skeleton import (
     IN_ANY_TIME,
     PACKED,
     Writer,
-    content_of,
     holders,
     inside,
     models,
@@ -39,6 +38,7 @@ from tests.ingest.test_skeleton import (
     serialised,
     written,
 )
+from tests.ingest.test_stripping import payload_bytes
 from tests.mutations import mutant
 
 LIMITS = Limits()
@@ -91,12 +91,6 @@ def forget(message: Any) -> None:
     if isinstance(message, TensorProto) and payload_bytes(message) > SMALL_BYTES:
         message.ClearField("data_location")
         message.ClearField("external_data")
-
-
-def payload_bytes(tensor: TensorProto) -> int:
-    """Bytes of a tensor's data as they are encoded; a string counts one more than it has."""
-    numbers = sum(len(content_of(written(tensor, name))) for name in PACKED)
-    return len(tensor.raw_data) + numbers + sum(len(text) + 1 for text in tensor.string_data)
 
 
 @given(models())

@@ -416,6 +416,19 @@ def test_little_of_a_large_file_is_read(tmp_path: Path) -> None:
     assert int(places[-1]["offset"]) + 6_400_000 == size
 
 
+@pytest.mark.parametrize("key", [KEY, "location", "length", "offset"])
+@pytest.mark.parametrize("text", ["", "raw", "raw 1-2", "raw 1-2,3-4", "fields 9-", "x?", "9" * 99])
+def test_external_data_in_any_words(key: str, text: str) -> None:
+    """Whatever a file says of where data are, text that is none included, it is read and stripped,
+    and what is left is the same model."""
+    tensor = TensorProto(name="w", dims=[4], data_type=FLOAT, data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key=key, value=text)
+    proto = model([node("Add", "x w", "y")], [value("x")], [value("y")], [tensor])
+    data = proto.SerializeToString().replace(b"x?", b"x\xff")
+    whole = ingest_file(io.BytesIO(data))
+    require_equal(whole, ingest_file(io.BytesIO(strip(data).content)))
+
+
 @pytest.mark.parametrize(
     ("data", "error"),
     [
