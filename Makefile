@@ -38,6 +38,8 @@ soak: install
 	KERF_TEST_MUTATIONS=20000 KERF_TEST_EXAMPLES=5000 \
 		$(BIN)/python -m pytest -n auto --dist worksteal \
 		tests/ingest/test_mutations.py tests/ingest/test_random_models.py
+	KERF_TEST_RANDOM_HALVES=700 $(BIN)/python -m pytest -n auto --dist worksteal \
+		tests/halves/test_random_cuts.py
 	KERF_TEST_MUTATED_UPLOADS=20000 $(BIN)/python -m pytest tests/api/test_mutated_uploads.py
 	KERF_TEST_SCENARIOS=500 $(BIN)/python -m pytest -n auto --dist worksteal \
 		tests/core/test_agreement_on_fixtures.py

@@ -76,7 +76,6 @@ def test_an_unused_graph_input_stays() -> None:
             ),
             2400,
         ),
-        (node("RandomNormal", "", "w", shape=[300]), 1200),
         (node("Expand", "one shape", "w"), 1200),
         (node("Tile", "one shape", "w"), 1200),
     ],
@@ -91,6 +90,31 @@ def test_generated_weights_count_with_all_their_bytes(made_by: NodeProto, nbytes
         [ints("shape", 300), floats("one", 1)],
     )
     assert parameters(dag) == {"w": (nbytes, ["mul"])}
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        node("RandomNormal", "", "w", shape=[300], name="draw"),
+        node("RandomUniformLike", "one", "w", name="draw"),
+        node("Bernoulli", "one", "w", name="draw"),
+    ],
+    ids=lambda draw: str(draw.op_type),
+)
+def test_what_is_drawn_at_random_is_drawn_once(draw: NodeProto) -> None:
+    """A node that draws at random runs like any other, though it depends on no graph input: what it
+    drew is a tensor that crosses, so that both sides have the same."""
+    dag = dag_of(
+        [draw, node("Mul", "x w", "a", name="first"), node("Mul", "a w", "y", name="second")],
+        [value("x", [300])],
+        [value("y", [300])],
+        [floats("one", 300)],
+    )
+    assert "draw" in dag.node_names
+    drawn = dag.tensor_names.index("w")
+    assert dag.tensor_producers[drawn] == dag.node_index["draw"]
+    users = [dag.node_names[user] for user in dag.tensor_consumers.row(drawn)]
+    assert users == ["first", "second"]
 
 
 def test_a_generated_range_counts_with_all_its_bytes() -> None:
