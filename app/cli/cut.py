@@ -1,8 +1,7 @@
 """``kerf cut``: the two halves of a model."""
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +15,8 @@ from app.cli.stopping import stopped_cleanly
 from app.cli.tables import names_of
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+
     from app.client.calls import Side
 
 SIDES: "tuple[Side, Side]" = ("device", "server")
@@ -103,16 +104,9 @@ class _Half:
 
 def _half(path: Path, data_path: Path | None, nbytes: int) -> _Half:
     """What a half says of itself; a note where its weights have yet to be put beside it."""
-    from app.ingest import Limits
-    from app.ingest.left_out import entries_of, is_external
-    from app.ingest.parse import parse
-    from app.ingest.skeleton import read_skeleton
-    from app.ingest.tensors import tensors_of_model
-
-    with path.open("rb") as file:
-        model = parse(read_skeleton(file, Limits()).content, Limits())
-    external = filter(is_external, tensors_of_model(model))
-    for name in sorted({entries_of(tensor).get("location", "") for tensor in external}):
+    model = _read(path)
+    # Data that are in the half itself are external to what was read of it, and have no location.
+    for name in sorted(filter(None, _locations(path))):
         if not (path.parent / name).exists():
             note(f"{path} has its weights in {name}; put that file beside it")
     held = {tensor.name for tensor in model.graph.initializer}
@@ -146,31 +140,57 @@ def _cut(file: Path, split: str, directory: Path, url: str) -> dict[str, _Half]:
 def _download(split: str, directory: Path, url: str) -> dict[str, _Half]:
     from app.client import Client
 
-    with Client(url) as client, _staged(directory) as stage:
+    # On the disk of the directory, into which the halves are moved when both are whole.
+    beside = next(path for path in (directory, *directory.absolute().parents) if path.is_dir())
+    with Client(url) as client, tempfile.TemporaryDirectory(prefix=".kerf-", dir=beside) as stage:
+        fetched: dict[Side, Path] = {}
         for side in SIDES:
             with progress(f"downloading {side}.onnx") as report:
-                client.download_half(split, side, stage / f"{side}.onnx", report)
-    paths = {side: directory / f"{side}.onnx" for side in SIDES}
-    there = {side: path for side, path in paths.items() if path.exists()}
-    return {side: _half(path, None, path.stat().st_size) for side, path in there.items()}
+                path = client.download_half(split, side, Path(stage) / f"{side}.onnx", report)
+            if path is not None:
+                fetched[side] = path
+        _publish(fetched, directory)
+    paths = {side: directory / f"{side}.onnx" for side in fetched}
+    return {side: _half(path, None, path.stat().st_size) for side, path in paths.items()}
 
 
-@contextmanager
-def _staged(directory: Path) -> Iterator[Path]:
-    """A directory whose halves replace those of another one when the block ends well."""
-    is_new = not directory.exists()
-    directory.mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryDirectory(prefix=".kerf-", dir=directory) as stage:
-            yield Path(stage)
-            for side in SIDES:
-                name = f"{side}.onnx"
-                (directory / f"{name}.data").unlink(missing_ok=True)
-                if (Path(stage) / name).exists():
-                    (Path(stage) / name).replace(directory / name)
-                else:
-                    (directory / name).unlink(missing_ok=True)
-    except BaseException:
-        if is_new:
-            directory.rmdir()
-        raise
+def _publish(fetched: "Mapping[Side, Path]", directory: Path) -> None:
+    """Put downloaded halves where they shall be, all or none, and remove what is there of another
+    cut.
+
+    Raises ``WrongFileError`` where that would remove the weights to which they refer.
+    """
+    from app.errors import WrongFileError
+    from app.halves.writing import StagedFiles
+
+    targets = {f"{side}.onnx{suffix}" for side in SIDES for suffix in ("", ".data")}
+    for path in fetched.values():
+        for name in sorted(_locations(path) & targets):
+            raise WrongFileError(
+                f"the halves have their weights in {name}, which they would replace in "
+                f"{directory}; download them to another directory, and put that file beside them"
+            )
+    with StagedFiles(directory, 0, None) as staged:
+        for side, path in fetched.items():
+            staged.adopt(f"{side}.onnx", path)
+    for name in targets - {f"{side}.onnx" for side in fetched}:
+        (directory / name).unlink(missing_ok=True)
+
+
+def _locations(path: Path) -> set[str]:
+    """The files in which a half has external data."""
+    from app.ingest.left_out import entries_of, is_external
+    from app.ingest.tensors import tensors_of_model
+
+    external = filter(is_external, tensors_of_model(_read(path)))
+    return {entries_of(tensor).get("location", "") for tensor in external}
+
+
+def _read(path: Path) -> "ModelProto":
+    """A half without the data of its weights."""
+    from app.ingest import Limits
+    from app.ingest.parse import parse
+    from app.ingest.skeleton import read_skeleton
+
+    with path.open("rb") as file:
+        return parse(read_skeleton(file, Limits()).content, Limits())

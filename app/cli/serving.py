@@ -77,9 +77,7 @@ def _settings() -> "Settings":
     try:
         return Settings()
     except ValidationError as error:
-        wrong = [
-            _wrong(str(item["loc"][0]), item["input"], item["msg"]) for item in error.errors()
-        ]
+        wrong = [_wrong(str(item["loc"][0]), item["input"], item["msg"]) for item in error.errors()]
         raise bad_input("invalid-settings", _WRONG_SETTING, "; ".join(wrong)) from error
 
 

@@ -111,16 +111,11 @@ def _given(directory: Path, divided: "DividedModel") -> tuple[Path | None, Path 
 
 def _require_same_graph(file: Path, divided: "DividedModel") -> None:
     """Raise ``WrongFileError`` where a file is not the model that a split divides."""
-    from app.errors import WrongFileError
-    from app.ingest import ingest_file
+    from app.halves.cutting import require_same_graph
 
-    with working(f"reading {file.name}"), file.open("rb") as opened:
-        found = ingest_file(opened, divided.options).facts.graph_sha256
-    if divided.graph_sha256 not in (None, found):
-        raise WrongFileError(
-            f"{file} is not the model that this split divides: the digest of its graph is "
-            f"{found[:12]}…; take the file that was uploaded, or split this one anew"
-        )
+    if divided.graph_sha256 is not None:
+        with working(f"reading {file.name}"), file.open("rb") as opened:
+            require_same_graph(file, opened, divided.graph_sha256)
 
 
 def _runs(

@@ -15,7 +15,7 @@ from app.halves.division import Division, Side
 from app.halves.external import DataFile, move_data
 from app.halves.pieces import Piece, nbytes_of_pieces, pieces_of
 from app.halves.writing import Progress, StagedFile, StagedFiles
-from app.ingest import IngestOptions, Limits, dissect_file
+from app.ingest import IngestOptions, Limits, digest_file, dissect_file
 from app.ingest.left_out import FileRange
 
 
@@ -69,6 +69,20 @@ def cut_file(
     return HalfFiles(files.get(Side.DEVICE), files.get(Side.SERVER))
 
 
+def require_same_graph(
+    path: Path, file: BinaryIO, graph_sha256: str, limits: Limits | None = None
+) -> None:
+    """Raise ``WrongFileError`` unless a file has the graph that was uploaded; ``IngestError`` for
+    what is no model at all."""
+    found = digest_file(file, limits)
+    if found != graph_sha256:
+        raise WrongFileError(
+            f"{path} is not the model that was uploaded and split: the digest of its graph is "
+            f"{found[:12]}…, not {graph_sha256[:12]}…; take the file that was uploaded, or upload "
+            "this one and split it anew"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """What a half consists of, before any of it is written. Ranges are of the model's file."""
@@ -105,14 +119,9 @@ def _plans(
     graph_sha256: str | None,
     limits: Limits | None,
 ) -> dict[Side, _Plan]:
+    if graph_sha256 is not None:
+        require_same_graph(path, file, graph_sha256, limits)
     model = dissect_file(file, options, limits)
-    found = model.ingested.facts.graph_sha256
-    if graph_sha256 not in (None, found):
-        raise WrongFileError(
-            f"{path} is not the model that was uploaded: the digest of its graph is {found[:12]}…, "
-            f"that of the uploaded one {str(graph_sha256)[:12]}…; take the file that was uploaded, "
-            "or upload this one and split it anew"
-        )
     halves = divide(model, division)
     plans = {}
     for side in Side:

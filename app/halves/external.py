@@ -106,7 +106,7 @@ def _external_source(tensor: TensorProto, file: Path) -> Source:
             f"the data of tensor {tensor.name!r} are not in the file, nor does it say where they "
             "are; take the file from which the weights were not stripped"
         )
-    path = _inside(location, file.parent, tensor.name)
+    path = _inside(location, file, tensor.name)
     start = byte_count(entries.get("offset", "0"))
     length = byte_count(entries["length"]) if "length" in entries else _nbytes(tensor)
     if start is None or length is None:
@@ -121,15 +121,25 @@ def _nbytes(tensor: TensorProto) -> int | None:
     return known.nbytes(prod(tensor.dims)) if known else None
 
 
-def _inside(location: str, directory: Path, name: str) -> Path:
+def _inside(location: str, file: Path, name: str) -> Path:
     """A path as external data may state it: relative, and not out of the model's directory."""
     parts = PurePosixPath(location), PureWindowsPath(location)
-    if any(path.is_absolute() or ".." in path.parts or path.drive for path in parts):
-        raise InvalidModelError(
-            f"the external data of tensor {name!r} lie at {location!r}; ONNX allows only files in "
-            "the directory of the model, or below it"
-        )
-    return directory / location
+    path = file.parent / location
+    if any(part.is_absolute() or ".." in part.parts or part.drive for part in parts):
+        raise _outside(location, name)
+    # Caches of models link a model and its data to where these are; so beside either will do.
+    homes = (file.parent.resolve(), file.resolve().parent)
+    # (A text with a NUL is no path at all, and then there is no such file.)
+    if "\0" not in location and not any(path.resolve().is_relative_to(home) for home in homes):
+        raise _outside(location, name)
+    return path
+
+
+def _outside(location: str, name: str) -> InvalidModelError:
+    return InvalidModelError(
+        f"the external data of tensor {name!r} lie at {location[:200]!r}; ONNX allows only files "
+        "in the directory of the model, or below it, and no links that lead out of it"
+    )
 
 
 def _require_files(sources: Iterable[Source]) -> None:

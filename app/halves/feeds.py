@@ -16,7 +16,6 @@ from app.ingest.attributes import attributes_of
 from app.ingest.dimensions import bind
 from app.ingest.limits import Limits
 from app.ingest.parse import parse
-from app.ingest.reasons import reason
 from app.ingest.skeleton import read_skeleton
 from app.ingest.value_types import value_type_of
 
@@ -60,8 +59,9 @@ def load_feeds(path: Path) -> dict[str, Array]:
                 )
             return {name: np.asarray(arrays[name]) for name in arrays.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        # What numpy says is left out: it advises to load what might run code.
         raise CannotRunError(
-            f"{path} is no .npz file of arrays: {reason(error)}; save the inputs with "
+            f"{path} is no .npz file of arrays of numbers or texts; save the inputs with "
             "numpy.savez(file, name=array, ...)"
         ) from error
 

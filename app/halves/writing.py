@@ -47,16 +47,16 @@ class StagedFiles:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        is_done = False
         try:
             if kind is None:
-                for name, path in self._staged.items():
-                    path.replace(self._directory / name)
-                _sync_directory(self._directory)
+                self._publish()
+                is_done = True
         finally:
             for path in self._staged.values():
                 with suppress(OSError):
                     path.unlink(missing_ok=True)
-            if kind is not None:
+            if not is_done:
                 for path in self._made:
                     with suppress(OSError):
                         path.rmdir()
@@ -74,6 +74,20 @@ class StagedFiles:
         with path.open("xb", buffering=0) as file:
             yield StagedFile(file, self._report)
             os.fsync(file.fileno())
+
+    def adopt(self, name: str, path: Path) -> None:
+        """Have a file that is whole, and on the same disk, get its name with the others."""
+        self._staged[name] = path
+
+    def _publish(self) -> None:
+        for name in self._staged:
+            if (self._directory / name).is_dir():
+                raise IsADirectoryError(
+                    errno.EISDIR, os.strerror(errno.EISDIR), str(self._directory / name)
+                )
+        for name, path in self._staged.items():
+            path.replace(self._directory / name)
+        _sync_directory(self._directory)
 
     def _report(self, nbytes: int) -> None:
         self._done_bytes += nbytes

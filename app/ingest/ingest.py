@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from onnx import ModelProto, NodeProto
 
@@ -119,12 +119,23 @@ def read_file(
     return ReadFile(ingested, skeleton.content)
 
 
-def dissect_file(
-    file: BinaryIO, options: IngestOptions | None = None, limits: Limits | None = None
-) -> DissectedModel:
-    """``ingest_file``, with the graph from which the DAG was made."""
+def digest_file(file: BinaryIO, limits: Limits | None = None) -> str:
+    """The digest of a file's graph (``app.ingest.digest``). Raises ``IngestError``."""
     limits = limits or Limits()
-    skeleton = read_skeleton(file, limits)
+    with _names_are_text():
+        return graph_sha256(parse(read_skeleton(file, limits).content, limits))
+
+
+def dissect_file(
+    file: BinaryIO,
+    options: IngestOptions | None = None,
+    limits: Limits | None = None,
+    marks: Literal["forged", "own"] = "forged",
+) -> DissectedModel:
+    """``ingest_file``, with the graph from which the DAG was made. ``marks``: own, where the file
+    is a skeleton (``app.ingest.skeleton``)."""
+    limits = limits or Limits()
+    skeleton = read_skeleton(file, limits, marks=marks)
     with _names_are_text():
         original = parse(skeleton.content, limits)
         flat = _flat(_copied(original), limits)

@@ -17,7 +17,7 @@ from onnx import NodeProto, TensorProto
 
 from app.errors import LimitExceededError
 from app.ingest.constants import ARGUMENT_BYTES, ARGUMENT_TYPES, SMALL_BYTES
-from app.ingest.left_out import MOST_RANGES, FileRange, mark
+from app.ingest.left_out import KEY, MOST_RANGES, FileRange, mark
 from app.ingest.limits import Limits
 from app.ingest.messages import (
     ATTRIBUTE,
@@ -46,24 +46,31 @@ class Skeleton:
 
 
 def read_skeleton(
-    file: BinaryIO, limits: Limits, small_weights: Literal["kept", "dropped"] = "kept"
+    file: BinaryIO,
+    limits: Limits,
+    small_weights: Literal["kept", "dropped"] = "kept",
+    marks: Literal["forged", "own"] = "forged",
 ) -> Skeleton:
     """Read a ``.onnx`` file without its weights, in memory of the order of what is left.
 
     ``small_weights``: what becomes of tensors of no more than ``SMALL_BYTES`` that are none of the
     arguments on which shapes hang: those of another type than int64, of more than
-    ``ARGUMENT_BYTES``.
+    ``ARGUMENT_BYTES``. ``marks``: what a file that says where data were left out knows it from: of
+    nobody else's word such marks are dropped; they are Kerf's own where the file is a skeleton.
 
     A file that protobuf parses has a skeleton that it parses, and the reverse, but for errors
     within what is skipped. The nesting of graphs counts from the main graph, or that of a
     function, which has 0. Raises ``NotOnnxError`` and ``LimitExceededError``.
     """
     reader = WireReader(file)
-    scan = _Scan(reader, limits, SMALL_BYTES if small_weights == "kept" else ARGUMENT_BYTES)
+    small_bytes = SMALL_BYTES if small_weights == "kept" else ARGUMENT_BYTES
+    scan = _Scan(reader, limits, small_bytes, keeps_marks=marks == "own")
     scan.copy(MODEL, lambda: reader.fields(0, reader.size_bytes), 0)
     return Skeleton(bytes(scan.kept), scan.dropped_bytes, scan.has_data)
 
 
+_MARK = KEY.encode()
+_EXTERNAL_DATA = field_number(TensorProto, "external_data")
 _RAW_DATA = field_number(TensorProto, "raw_data")
 _STRING_DATA = field_number(TensorProto, "string_data")
 _NUMBERS = {
@@ -89,11 +96,14 @@ _Fields = Callable[[], Iterator[Field]]
 class _Scan:
     """One walk through a file. What is kept gathers in ``kept``."""
 
-    def __init__(self, reader: WireReader, limits: Limits, small_bytes: int) -> None:
+    def __init__(
+        self, reader: WireReader, limits: Limits, small_bytes: int, keeps_marks: bool
+    ) -> None:
         self.kept = bytearray()
         self.dropped_bytes = 0
         self.has_data = False
         self._small_bytes = small_bytes
+        self._keeps_marks = keeps_marks
         self._reader = reader
         self._limits = limits
         self._nesting = min(limits.nesting, _PROTOBUF_NESTING)
@@ -134,7 +144,8 @@ class _Scan:
         if item.end - item.start <= self._small_bytes:
             data = self._reader.read(item.start, item.end)
             is_flat = child in (TENSOR, SPARSE_TENSOR)
-            if is_flat or _most_levels(data) <= self._nesting - depth:
+            is_plain = self._keeps_marks or _MARK not in data
+            if is_plain and (is_flat or _most_levels(data) <= self._nesting - depth):
                 self._append(data)
                 return
         if depth > self._nesting:
@@ -154,7 +165,7 @@ class _Scan:
         data = _TensorData(self._reader)
         start = len(self.kept)
         for item in fields():
-            if not data.take(item):
+            if not data.take(item) and not self._is_forged(item):
                 self._copy_other(TENSOR, item)
         self.dropped_bytes += data.file_bytes
         if data.payload_bytes > SMALL_BYTES or (
@@ -166,6 +177,13 @@ class _Scan:
             content = data.fields()
             self._append(content)
             self.dropped_bytes -= len(content)
+
+    def _is_forged(self, item: Field) -> bool:
+        """Whether a field of a tensor is a mark that Kerf did not make."""
+        if self._keeps_marks or item.number != _EXTERNAL_DATA or item.wire_type != LENGTH:
+            return False
+        self._make_room(item.end - item.start)
+        return _MARK in self._reader.read(item.value, item.end)
 
     def _copy_other(self, message: Message, item: Field) -> None:
         """Copy what holds no tensor, unless it is long documentation."""

@@ -26,7 +26,9 @@ class Services:
             self.database, self.prepared, self.workers, self.blobs, settings.keep_weights
         )
         self.splits = SplitService(self.database, self.prepared)
-        self.halves = HalfService(self.database, self.prepared, self.workers, self.blobs)
+        self.halves = HalfService(
+            self.database, self.prepared, self.workers, self.blobs, self.spool
+        )
         self.readiness = {"database": self.database.ping}
 
     def start(self) -> None:

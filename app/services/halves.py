@@ -1,14 +1,15 @@
 """The halves of stored splits, streamed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from anyio import to_thread
 
 from app.errors import HalvesUnavailableError, NotFoundError, WrongFileError
 from app.services.answers import node_names
 from app.services.prepared import PreparedModels
+from app.services.spool import Spool
 from app.services.workers import CutHalf, CutOptions, ReadOptions, Workers
 from app.store import models as model_store
 from app.store import splits as split_store
@@ -20,6 +21,9 @@ from app.store.splits import SplitRow
 
 Side = Literal["device", "server"]
 
+LARGEST_HALF_BYTES = 2**31 - 1
+"""Protobuf reads no larger message."""
+
 PIECE_BYTES = 2**20
 WIDEST_GAP_BYTES = 2**18
 """What lies between two weights is read and thrown away, rather than asked for anew."""
@@ -27,10 +31,13 @@ WIDEST_GAP_BYTES = 2**18
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StreamedHalf:
-    """The file of a half: how long it is, and its content in pieces, to be read in a thread."""
+    """The file of a half: how long it is, and its content in pieces, to be read in a thread.
+
+    ``content`` is to be closed, however far it was read: it holds files.
+    """
 
     nbytes: int
-    content: Iterator[bytes] = field(repr=False)
+    content: Generator[bytes, None, None] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,15 +50,22 @@ class _Stored:
 
 
 class HalfService:
-    """Halves of the splits of one database; ``blobs`` has the files that are kept."""
+    """Halves of the splits of one database; ``blobs`` has the files that are kept, ``spool`` holds
+    halves on the disk while they are sent."""
 
     def __init__(
-        self, database: Database, prepared: PreparedModels, workers: Workers, blobs: BlobStore
+        self,
+        database: Database,
+        prepared: PreparedModels,
+        workers: Workers,
+        blobs: BlobStore,
+        spool: Spool,
     ) -> None:
         self._database = database
         self._prepared = prepared
         self._workers = workers
         self._blobs = blobs
+        self._spool = spool
 
     async def half(self, split_id: str, side: Side) -> StreamedHalf | None:
         """One half of the model that a split divides; None where nothing runs on that side.
@@ -92,22 +106,27 @@ class HalfService:
         dag = self._prepared.load(stored.model.id).dag
         return node_names(dag, unpack_mask(stored.split.on_device, dag.node_count))
 
-    def _content(self, stored: _Stored, half: CutHalf) -> Iterator[bytes]:
+    def _content(self, stored: _Stored, half: CutHalf) -> Generator[bytes, None, None]:
         """The content, once it is certain that all of it is at hand."""
         if half.lost is not None:
             raise _not_here(
                 stored, f"the upload neither held nor named the data of tensor {half.lost!r}"
             )
+        if half.nbytes > LARGEST_HALF_BYTES:
+            raise _not_here(stored, "the half would be larger than 2 GiB, which ONNX cannot read")
         end = max((piece[1] for piece in half.pieces if isinstance(piece, tuple)), default=0)
-        if end == 0:
-            return _pieces(half.pieces, None)
-        key = stored.model.file_key
-        if key is None:
-            raise _not_here(stored, "this service does not keep the weights of this model")
-        size_bytes = self._blobs.size_bytes(key)
-        if size_bytes is None or size_bytes < end:
-            raise _not_here(stored, "the file of this model is no longer in the blob store")
-        return _pieces(half.pieces, _KeptFile(self._blobs, key))
+        kept = None
+        if end > 0:
+            key = stored.model.file_key
+            if key is None:
+                raise _not_here(stored, "this service does not keep the weights of this model")
+            size_bytes = self._blobs.size_bytes(key)
+            if size_bytes is None or size_bytes < end:
+                raise _not_here(stored, "the file of this model is no longer in the blob store")
+            kept = _KeptFile(self._blobs, key)
+        graph = self._spool.hold(piece for piece in half.pieces if isinstance(piece, bytes))
+        places = [len(piece) if isinstance(piece, bytes) else piece for piece in half.pieces]
+        return _pieces(places, graph, kept)
 
 
 def _not_here(stored: _Stored, why: str) -> HalvesUnavailableError:
@@ -123,17 +142,24 @@ def _options(model: ModelRow) -> ReadOptions:
     return ReadOptions(summary["bound_dims"], summary["model_batch"], tuple(summary["parameters"]))
 
 
-def _pieces(pieces: Sequence[bytes | tuple[int, int]], file: "_KeptFile | None") -> Iterator[bytes]:
+def _pieces(
+    places: Sequence[int | tuple[int, int]], graph: BinaryIO, kept: "_KeptFile | None"
+) -> Generator[bytes, None, None]:
+    """The pieces of a half: counts of the next bytes of ``graph``, and ranges of the kept file.
+
+    Of a large graph nothing is in memory while a slow client reads.
+    """
     try:
-        for piece in pieces:
-            if isinstance(piece, bytes):
-                for start in range(0, len(piece), PIECE_BYTES):
-                    yield piece[start : start + PIECE_BYTES]
-            elif file is not None:
-                yield from file.range(*piece)
+        for place in places:
+            if isinstance(place, int):
+                for start in range(0, place, PIECE_BYTES):
+                    yield graph.read(min(PIECE_BYTES, place - start))
+            elif kept is not None:
+                yield from kept.range(*place)
     finally:
-        if file is not None:
-            file.close()
+        graph.close()
+        if kept is not None:
+            kept.close()
 
 
 class _KeptFile:

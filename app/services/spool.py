@@ -1,4 +1,4 @@
-"""Uploaded files on their way: on disk, never in memory, and gone when nobody holds them."""
+"""Files on their way, in and out: on disk, not in memory, and gone when nobody holds them."""
 
 import errno
 import hashlib
@@ -6,7 +6,7 @@ import os
 import tempfile
 import threading
 from asyncio import Future, ensure_future
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -54,6 +54,27 @@ class Spool:
         finally:
             with CancelScope(shield=True):
                 await spooled.close()
+
+    def hold(self, pieces: Iterable[bytes]) -> BinaryIO:
+        """A file of bytes to be sent, open at its start; gone when it is closed.
+
+        Raises ``NotReadyError`` or ``DiskFullError``.
+        """
+        file = self._open()
+        try:
+            for piece in pieces:
+                _require_room(file, len(piece))
+                _write_whole(file, piece)
+            file.seek(0)
+        except OSError as error:
+            file.close()
+            if error.errno in _FULL:
+                raise _disk_full() from error
+            raise
+        except BaseException:
+            file.close()
+            raise
+        return file
 
     def _open(self) -> BinaryIO:
         try:
@@ -118,11 +139,9 @@ class SpooledFile:
         # Held, because a request that is cut short closes the file, whose number then is another's.
         with self._lock:
             try:
-                disk = os.fstatvfs(self.file.fileno())
-                if disk.f_bavail * disk.f_frsize < size + RESERVE_BYTES:
-                    raise _disk_full()
+                _require_room(self.file, size)
                 for piece in pieces:
-                    self._write_whole(piece)
+                    _write_whole(self.file, piece)
             except OSError as error:
                 if error.errno in _FULL:
                     raise _disk_full() from error
@@ -130,18 +149,26 @@ class SpooledFile:
         for piece in pieces:
             self._digest.update(piece)
 
-    def _write_whole(self, piece: bytes) -> None:
-        left = memoryview(piece)
-        while left:
-            left = left[os.write(self.file.fileno(), left) :]
-
     def _close(self) -> None:
         with self._lock:
             self.file.close()
 
 
+def _require_room(file: BinaryIO, nbytes: int) -> None:
+    """Raise ``DiskFullError`` where so many bytes more would leave too little on a file's disk."""
+    disk = os.fstatvfs(file.fileno())
+    if disk.f_bavail * disk.f_frsize < nbytes + RESERVE_BYTES:
+        raise _disk_full()
+
+
+def _write_whole(file: BinaryIO, piece: bytes) -> None:
+    left = memoryview(piece)
+    while left:
+        left = left[os.write(file.fileno(), left) :]
+
+
 def _disk_full() -> DiskFullError:
     return DiskFullError(
-        "there is no room for this upload on the service's disk; try again later, or have its "
-        "operator make room"
+        "there is no room for this on the service's disk; try again later, or have its operator "
+        "make room"
     )

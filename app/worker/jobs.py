@@ -74,7 +74,7 @@ def cut_model(job: Frame) -> Iterator[Frame]:
     """
     header = job.header
     graph = io.BytesIO(unpack_graph(job.blob))
-    model = dissect_file(graph, _options(header), Limits(**header["limits"]))
+    model = dissect_file(graph, _options(header), Limits(**header["limits"]), marks="own")
     names = {name: tuple(header[name]) for name in ("device", "server")}
     division = Division(**names, model_id=header["model_id"], split_id=header["split_id"])
     half = divide(model, division).of(Side(header["side"]))

@@ -79,6 +79,7 @@ def test_page_shows_every_route(page: Page) -> None:
     paths = [text.replace("\u200b", "") for text in shown]
     assert sorted(set(paths)) == [
         "/healthz",
+        "/link/probe",
         "/models",
         "/models/{model_id}",
         "/models/{model_id}/blocks",
@@ -89,6 +90,8 @@ def test_page_shows_every_route(page: Page) -> None:
         "/split/batch",
         "/splits",
         "/splits/{split_id}",
+        "/splits/{split_id}/device.onnx",
+        "/splits/{split_id}/server.onnx",
     ]
     assert page.locator(".opblock-tag").count() == 3
     assert all(page.locator(".opblock-summary-description").all_inner_texts())

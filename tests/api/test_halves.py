@@ -1,10 +1,11 @@
 """The halves of a split over HTTP: with weights, without, on one side, and where there are none."""
 
 import os
+import socket
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,11 @@ WIDTH = 64
 """So a weight has 16 KiB, and the skeleton leaves its data out."""
 
 
-def perceptron(seed: int = 0) -> bytes:
+def perceptron(seed: int = 0, width: int = WIDTH) -> bytes:
     """Two matrices with a Relu between them; weights as raw data in the file."""
     draw = np.random.default_rng(seed)
     weights = [
-        numpy_helper.from_array(draw.standard_normal((WIDTH, WIDTH)).astype(np.float32), name)
+        numpy_helper.from_array(draw.standard_normal((width, width)).astype(np.float32), name)
         for name in ("w1", "w2")
     ]
     graph = helper.make_graph(
@@ -49,8 +50,8 @@ def perceptron(seed: int = 0) -> bytes:
             helper.make_node("MatMul", ["b", "w2"], ["y"], name="second"),
         ],
         "perceptron",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, WIDTH])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, WIDTH])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, width])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, width])],
         weights,
         doc_string=f"seed {seed}",
     )
@@ -391,6 +392,49 @@ def test_models_of_an_older_version(tmp_path: Path) -> None:
         assert upload(client, DEMO_BYTES).status_code == 200
         assert client.get(f"/models/{model['id']}").json() == model
         check_graph(onnx.load_model_from_string(half(client, answer["id"], "device")))
+
+
+def test_a_client_that_hangs_up_holds_nothing(tmp_path: Path) -> None:
+    """Whoever hangs up in the middle of a half leaves no open file behind."""
+    with serving(tmp_path, keep_weights=True) as server:
+        client = server.client()
+        # Larger than what socket buffers take, so that the service is in the middle.
+        model = uploaded(client, perceptron(width=1500))
+        split_id = cut_in_the_middle(client, model["id"])
+        opened = len(open_files(server))
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", server.port)) as connection:
+                path = f"/splits/{split_id}/server.onnx"
+                connection.sendall(f"GET {path} HTTP/1.1\r\nHost: kerf\r\n\r\n".encode())
+                assert connection.recv(20).startswith(b"HTTP/1.1 200")
+        give_up_at = time.monotonic() + 30
+        while any("/blobs/" in name or "upload-" in name for name in open_files(server)):
+            assert time.monotonic() < give_up_at, open_files(server)
+            assert client.get("/healthz").status_code == 200
+        assert len(open_files(server)) <= opened + 2
+
+
+def open_files(server: Server) -> list[str]:
+    """What the files are that the service has open."""
+    names = []
+    for entry in Path(f"/proc/{server.pid}/fd").iterdir():
+        with suppress(OSError):
+            names.append(str(entry.readlink()))
+    return [name for name in names if name.startswith("/")]
+
+
+def test_forged_marks(client: httpx.Client) -> None:
+    """A model that claims that its data were left out, in places that it names, has no halves: of
+    its word nothing is believed."""
+    model = onnx.load_model_from_string(perceptron(seed=6))
+    forged = "fields " + ",".join(["0-1000000"] * 900)
+    for weight in model.graph.initializer:
+        weight.ClearField("raw_data")
+        weight.data_location = TensorProto.EXTERNAL
+        weight.external_data.add(key="kerf.data", value=forged)
+    split_id = cut_in_the_middle(client, uploaded(client, model.SerializeToString())["id"])
+    response = client.get(f"/splits/{split_id}/device.onnx")
+    assert_problem(response, 409, "halves-unavailable")
 
 
 def test_a_file_that_is_gone(tmp_path: Path) -> None:

@@ -217,6 +217,40 @@ def test_halves_are_downloaded(server: Server, tmp_path: Path) -> None:
     assert done.result["device"]["outputs"] == done.result["server"]["inputs"] == ["getitem_60"]
 
 
+def test_a_download_does_not_replace_the_weights_that_it_needs(
+    server: Server, tmp_path: Path, model: WeightedModel
+) -> None:
+    """Where the halves would replace the very file in which their weights are, that is refused,
+    and the directory is as it was."""
+    home = model.write(tmp_path).rename(tmp_path / "device.onnx")
+    answer = middle(server, home, model)
+    before = home.read_bytes()
+    done = kerf(
+        *("cut", "--download", "--split", answer["id"], "-o", tmp_path, "--json"), url=server.url
+    )
+    assert done.status == faults.BAD_INPUT
+    assert done.problem["type"] == "wrong-file"
+    assert [each.name for each in tmp_path.iterdir()] == ["device.onnx"]
+    assert home.read_bytes() == before
+
+
+def test_a_download_changes_all_or_nothing(server: Server, tmp_path: Path) -> None:
+    """Where one half cannot get its place, the other does not either; directories that were made
+    for a download that fails are gone."""
+    answer, halves = demo_split(server), tmp_path / "halves"
+    (halves / "server.onnx").mkdir(parents=True)
+    (halves / "device.onnx").write_bytes(b"as it was")
+    (halves / "device.onnx.data").write_bytes(b"this too")
+    arguments = ("cut", "--download", "--json")
+    done = kerf(*arguments, "--split", answer["id"], "-o", halves, url=server.url)
+    assert done.status == faults.MACHINE
+    assert (halves / "device.onnx").read_bytes() == b"as it was"
+    assert (halves / "device.onnx.data").read_bytes() == b"this too"
+    nested = tmp_path / "a" / "b"
+    assert kerf(*arguments, "--split", "nosuch", "-o", nested, url=server.url).status != 0
+    assert not (tmp_path / "a").exists()
+
+
 def test_a_one_sided_split_downloads_one_half(server: Server, tmp_path: Path) -> None:
     """Where nothing runs on a side, its half is not there, and that of another split is gone."""
     answer, halves = demo_split(server), tmp_path / "halves"

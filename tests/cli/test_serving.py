@@ -101,7 +101,9 @@ def test_wrong_settings_are_told(tmp_path: Path, command: str) -> None:
     ):
         done = kerf(*arguments, KERF_DATA_DIR=str(tmp_path), **{name: value})
         assert (done.status, done.stdout) == (faults.BAD_INPUT, "")
-        assert done.stderr.startswith(f"A setting is not right: {name} is {value!r}: ")
+        # A URL may hold a password.
+        shown = "" if name.endswith("_URL") else f" is {value!r}"
+        assert done.stderr.startswith(f"A setting is not right: {name}{shown}: ")
 
 
 @pytest.mark.parametrize("command", ["serve", "migrate"])

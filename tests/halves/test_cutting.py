@@ -385,6 +385,21 @@ def test_a_linked_source(tmp_path: Path) -> None:
     require_equal(path, cut(link, tmp_path / "out"))
 
 
+def test_links_out_of_the_models_directory(tmp_path: Path) -> None:
+    """External data that are a link to somewhere else are refused: a model from a stranger does not
+    get at other files."""
+    (tmp_path / "elsewhere").mkdir()
+    path = written(tmp_path, *external(dict.fromkeys(names(), "weights.bin")))
+    secret = (tmp_path / "weights.bin").rename(tmp_path / "elsewhere" / "secret")
+    (tmp_path / "model").mkdir()
+    path = path.rename(tmp_path / "model" / "model.onnx")
+    (tmp_path / "model" / "weights.bin").symlink_to(secret)
+    before = content_of(tmp_path)
+    with pytest.raises(InvalidModelError, match="no links that lead out of it"):
+        cut(path, tmp_path / "out")
+    assert content_of(tmp_path) == before
+
+
 def test_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Source and directory may be relative to where one is."""
     written(tmp_path, *external(dict.fromkeys(names(), "weights.bin")))

@@ -818,3 +818,20 @@ def test_every_truncation() -> None:
     whole = sample().SerializeToString()
     outcomes = [agrees(whole[:length]) for length in range(0, len(whole), 31)]
     assert outcomes.count("taken") < 10
+
+
+@pytest.mark.parametrize("place", ["initializer", "t", "values", "g", "function"])
+@pytest.mark.parametrize("size", [0, 2000], ids=["small", "large"])
+def test_marks_that_a_file_brings_along_are_dropped(place: str, size: int) -> None:
+    """Of a file's own word that data of it were left out nothing is believed: its marks are gone,
+    and where data are left out the mark is Kerf's; of a skeleton's word all is."""
+    tensor = TensorProto(name="w", dims=[1], data_type=1, data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key=KEY, value="fields 0-1000000,0-1000000")
+    tensor.external_data.add(key="offset", value="3")
+    tensor.raw_data = bytes(size)
+    content = holders(tensor)[place].SerializeToString()
+    kept = read_skeleton(io.BytesIO(content), LIMITS)
+    assert b"1000000" not in kept.content
+    assert kept.content.count(KEY.encode()) == (1 if size else 0)
+    own = read_skeleton(io.BytesIO(content), LIMITS, marks="own")
+    assert b"1000000" in own.content

@@ -1,9 +1,12 @@
 """`/split` and `/splits`: find a cut, and read results again."""
 
+from collections.abc import Generator
 from typing import Annotated, Any
 
+from anyio import CancelScope, to_thread
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from app.api.dependencies import (
     NoQueryDep,
@@ -126,10 +129,25 @@ async def get_server_half(services: ServicesDep, _query: NoQueryDep, split_id: S
     return _half_response(await services.halves.half(split_id, "server"), "server.onnx")
 
 
+class _HalfResponse(StreamingResponse):
+    """Closes its content at the end, and when the client hangs up: it holds files."""
+
+    def __init__(self, content: Generator[bytes, None, None], **options: Any) -> None:
+        super().__init__(content, **options)
+        self._content = content
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with CancelScope(shield=True):
+                await to_thread.run_sync(self._content.close)
+
+
 def _half_response(half: StreamedHalf | None, filename: str) -> Response:
     if half is None:
         return Response(status_code=204)
-    return StreamingResponse(
+    return _HalfResponse(
         half.content,
         media_type="application/octet-stream",
         headers={
