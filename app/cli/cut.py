@@ -15,8 +15,6 @@ from app.cli.stopping import stopped_cleanly
 from app.cli.tables import names_of
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
-
     from app.client.calls import Side
 
 SIDES: "tuple[Side, Side]" = ("device", "server")
@@ -104,15 +102,13 @@ class _Half:
 
 def _half(path: Path, data_path: Path | None, nbytes: int) -> _Half:
     """What a half says of itself; a note where its weights have yet to be put beside it."""
-    model = _read(path)
-    # Data that are in the half itself are external to what was read of it, and have no location.
-    for name in sorted(filter(None, _locations(path))):
+    from app.halves.reading import read_half
+
+    facts = read_half(path)
+    for name in sorted(facts.locations):
         if not (path.parent / name).exists():
             note(f"{path} has its weights in {name}; put that file beside it")
-    held = {tensor.name for tensor in model.graph.initializer}
-    held.update(tensor.values.name for tensor in model.graph.sparse_initializer)
-    inputs = [value.name for value in model.graph.input if value.name not in held]
-    return _Half(path, data_path, nbytes, inputs, [value.name for value in model.graph.output])
+    return _Half(path, data_path, nbytes, list(facts.inputs), list(facts.outputs))
 
 
 def _cut(file: Path, split: str, directory: Path, url: str) -> dict[str, _Half]:
@@ -161,11 +157,12 @@ def _publish(fetched: "Mapping[Side, Path]", directory: Path) -> None:
     Raises ``WrongFileError`` where that would remove the weights to which they refer.
     """
     from app.errors import WrongFileError
+    from app.halves.reading import read_half
     from app.halves.writing import StagedFiles
 
     targets = {f"{side}.onnx{suffix}" for side in SIDES for suffix in ("", ".data")}
     for path in fetched.values():
-        for name in sorted(_locations(path) & targets):
+        for name in sorted(read_half(path).locations & targets):
             raise WrongFileError(
                 f"the halves have their weights in {name}, which they would replace in "
                 f"{directory}; download them to another directory, and put that file beside them"
@@ -175,22 +172,3 @@ def _publish(fetched: "Mapping[Side, Path]", directory: Path) -> None:
             staged.adopt(f"{side}.onnx", path)
     for name in targets - {f"{side}.onnx" for side in fetched}:
         (directory / name).unlink(missing_ok=True)
-
-
-def _locations(path: Path) -> set[str]:
-    """The files in which a half has external data."""
-    from app.ingest.left_out import entries_of, is_external
-    from app.ingest.tensors import tensors_of_model
-
-    external = filter(is_external, tensors_of_model(_read(path)))
-    return {entries_of(tensor).get("location", "") for tensor in external}
-
-
-def _read(path: Path) -> "ModelProto":
-    """A half without the data of its weights."""
-    from app.ingest import Limits
-    from app.ingest.parse import parse
-    from app.ingest.skeleton import read_skeleton
-
-    with path.open("rb") as file:
-        return parse(read_skeleton(file, Limits()).content, Limits())
