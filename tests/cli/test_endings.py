@@ -220,6 +220,8 @@ def start(listener: socket.socket, *arguments: object) -> "subprocess.Popen[str]
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Whoever runs the tests in the background may have Ctrl-C ignored, which is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -244,7 +246,7 @@ def test_a_stopped_download_leaves_nothing(
     with connection:
         connection.recv(65536)
         connection.sendall(http("200 OK", b"half of it", length=1000))
-        while not list(halves.rglob("*.part")):
+        while not list(tmp_path.rglob("*.part")):
             assert process.poll() is None
         assert stopped(process, number) == "stopped\n"
     assert list(tmp_path.iterdir()) == []
