@@ -25,6 +25,8 @@ from app.core.splitting.pricing import Costs
 
 TIE = 1e-12
 """Values that differ by less than this share are equal but for rounding."""
+FEW = 32
+"""Up to here a loop takes less time than the calls of numpy."""
 
 
 def columns_of_mode(mode: Mode) -> list[int]:
@@ -39,10 +41,15 @@ def least_row(values: Costs, quantities: Matrix, mode: Mode) -> int:
     That is never a row that another one dominates in the mode, but for one that equals it.
     ``values``: (k,), inf for a row that is not allowed; ``quantities``: (k, 11).
     """
-    tied = np.flatnonzero(values <= values.min() * (1 + TIE))
+    if len(values) <= FEW:
+        few = values.tolist()
+        most = min(few) * (1 + TIE)
+        tied = [row for row, value in enumerate(few) if value <= most]
+    else:
+        tied = np.flatnonzero(values <= values.min() * (1 + TIE)).tolist()
     if len(tied) > 1:
         columns = quantities[tied][:, columns_of_mode(mode)]
-        tied = tied[np.lexsort(columns.T[::-1])]
+        return int(tied[np.lexsort(columns.T[::-1])[0]])
     return int(tied[0])
 
 
