@@ -3,7 +3,7 @@
 Nothing here uses ``app.core.quantities`` or ``app.core.splitting``.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from itertools import product
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import networkx as nx
 from networkx.algorithms.flow import boykov_kolmogorov
 
-from app.core.dag import CostedDag
+from app.core.dag import CostedDag, NodeWork
 from app.core.scenario import Mode, Scenario
 
 
@@ -74,21 +74,30 @@ def terms_of(dag: CostedDag, scenario: Scenario) -> Terms:
     )
 
 
-def delay_s(dag: CostedDag, device: frozenset[int], scenario: Scenario) -> float:
-    """The design's delay formula, summed node by node and tensor by tensor, exactly."""
+def delay_s(
+    dag: CostedDag,
+    device: frozenset[int],
+    scenario: Scenario,
+    crossing_bytes: Sequence[int] | None = None,
+    work: NodeWork | None = None,
+) -> float:
+    """The design's delay formula, summed node by node and tensor by tensor, exactly.
+
+    ``crossing_bytes``: what each tensor takes where it crosses, if not its own size. ``work``: what
+    each node takes on either side, if not its FLOPs.
+    """
     training = scenario.mode is Mode.TRAINING
     b, n, k, device_rate, server_rate, up, down, round_trip_s = terms_of(dag, scenario)
-    flops = dag.node_flops.tolist()
     sizes = dag.tensor_bytes.tolist()
-    on_device = sum(flops[i] for i in device)
-    on_server = sum(flops[i] for i in range(dag.node_count) if i not in device)
+    on_device, on_server = sums_of_work(dag, device, work)
     crossing = crossing_tensors(dag, device)
+    sent = sizes if crossing_bytes is None else crossing_bytes
     total = n * b * k * on_device / device_rate
     total += n * b * k * on_server / server_rate
-    total += n * b * 8 * sum(sizes[t] for t in crossing) / up
+    total += n * b * 8 * sum(sent[t] for t in crossing) / up
     if training:
         back = [t for t in crossing if dag.tensor_is_floating[t] and dag.tensor_producers[t] >= 0]
-        total += n * b * 8 * sum(sizes[t] for t in back) / down
+        total += n * b * 8 * sum(sent[t] for t in back) / down
         total += 8 * _parameter_bytes(dag, device) * (1 / down + 1 / up)
     else:
         results = [
@@ -102,6 +111,18 @@ def delay_s(dag: CostedDag, device: frozenset[int], scenario: Scenario) -> float
     if len(device) < dag.node_count:
         total += n * round_trip_s
     return float(total)
+
+
+def sums_of_work(
+    dag: CostedDag, device: frozenset[int], work: NodeWork | None = None
+) -> tuple[Fraction, Fraction]:
+    """What nodes take together on the device and on the server; without ``work``, FLOPs."""
+    work = work or NodeWork.from_flops(dag)
+    server = (i for i in range(dag.node_count) if i not in device)
+    return (
+        sum((Fraction(float(work.device[i])) for i in device), Fraction(0)),
+        sum((Fraction(float(work.server[i])) for i in server), Fraction(0)),
+    )
 
 
 def _parameter_bytes(dag: CostedDag, device: frozenset[int]) -> int:

@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+import numpy as np
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from app.core.dag import NO_PRODUCER, CostedDag, Node, Parameter, Tensor
+from app.core.dag import NO_PRODUCER, CostedDag, Node, NodeWork, Parameter, Tensor
 from app.core.scenario import Link, Mode, Scenario
 
 MAX_NODES = 12
@@ -78,3 +80,14 @@ def scenarios(draw: st.DrawFn, mode: Mode | None = None) -> Scenario:
         local_iterations=draw(st.integers(1, 20)),
         backward_ratio=draw(st.floats(0.0, 4.0)),
     )
+
+
+def works(dag: CostedDag) -> st.SearchStrategy[NodeWork]:
+    """Seconds of every node on either side, which have nothing to do with its FLOPs; some are 0."""
+    seconds = st.one_of(st.sampled_from([0.0, 0.1, 1.0]), st.floats(1e-6, 10.0))
+    column = st.lists(seconds, min_size=dag.node_count, max_size=dag.node_count)
+    return st.builds(NodeWork, column.map(_array), column.map(_array))
+
+
+def _array(values: list[float]) -> NDArray[np.float64]:
+    return np.array(values, dtype=np.float64)

@@ -9,7 +9,7 @@ was bound to (``model_batch``).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from app.core.csr import Csr, Index
 from app.core.requirements import Requirements, distinct_pairs, rows_of_pairs
+from app.core.smashed import SmashedDtype, smashed_bytes
 
 NO_PRODUCER = -1
 Mask = NDArray[np.bool_]
@@ -72,7 +73,8 @@ class CostedDag:
     ``node_flops`` (n,) int64, FLOPs; ``tensor_bytes`` (m,) int64; ``tensor_producers`` (m,) int32;
     ``tensor_is_floating``, ``tensor_is_output``, ``tensor_is_cuttable`` (m,) bool;
     ``tensor_consumers`` m rows of node indices; ``parameter_bytes`` (p,) int64;
-    ``parameter_users`` p rows of node indices.
+    ``parameter_users`` p rows of node indices. ``smashed_dtype``: what floating-point tensors are
+    cast to where they cross (see ``smashed_as``); None where everything crosses as it is.
     """
 
     node_names: tuple[str, ...]
@@ -92,6 +94,7 @@ class CostedDag:
     parameter_bytes: NDArray[np.int64]
     parameter_users: Csr
     model_batch: int
+    smashed_dtype: SmashedDtype | None = None
 
     @classmethod
     def build(
@@ -176,6 +179,33 @@ class CostedDag:
         """(m,) Which tensors get a gradient back in training: floating-point, made by a node."""
         made: Mask = self.tensor_producers != NO_PRODUCER
         return self.tensor_is_floating & made
+
+    def smashed_as(self, dtype: SmashedDtype | None) -> "CostedDag":
+        """The same DAG, with another price of crossing: floating-point tensors are cast.
+
+        float16: 2 bytes per element. int8: quantised by the range of the tensor to 1 byte per
+        element, with 5 bytes of scale and zero point. That goes for all cut tensors of float16,
+        bfloat16, float32 and float64, raw graph inputs among them, and for their gradients; a
+        tensor that would not get smaller crosses as it is. Nothing else changes: what is held in
+        memory, what graph outputs take on their way back, and FLOPs, as casts are not counted.
+        None: everything crosses as it is.
+        """
+        return self if dtype == self.smashed_dtype else replace(self, smashed_dtype=dtype)
+
+    @cached_property
+    def crossing_bytes(self) -> NDArray[np.int64]:
+        """(m,) What each tensor, or its gradient, takes where it crosses."""
+        if self.smashed_dtype is None:
+            return self.tensor_bytes
+        types = zip(self.tensor_shapes, self.tensor_dtypes, self.tensor_bytes.tolist(), strict=True)
+        sizes = [smashed_bytes(*each, self.smashed_dtype) for each in types]
+        return np.array(sizes, dtype=np.int64)
+
+    @cached_property
+    def tensor_is_cast(self) -> Mask:
+        """(m,) Which tensors are cast where they cross."""
+        is_cast: Mask = self.crossing_bytes < self.tensor_bytes
+        return is_cast
 
     @cached_property
     def edges(self) -> tuple[Index, Index]:

@@ -19,6 +19,9 @@ from app.core.scenario import Figure, Mode, Prices
 class Quantities:
     """What a cut uses, for one batch of ``model_batch`` samples: FLOPs (forward), bytes, a count.
 
+    ``uplink_bytes`` and ``gradient_bytes`` are those of the type that crosses, which may be another
+    than that of the tensors (``CostedDag.smashed_as``).
+
     With measured node seconds in place of FLOPs, the two FLOPs columns are seconds.
     """
 
@@ -81,8 +84,8 @@ def cut_of(dag: CostedDag, on_device: Mask, mode: Mode, work: NodeWork | None = 
     quantities = Quantities(
         device_flops=float(work.device[on_device].sum()),
         server_flops=float(work.server[~on_device].sum()),
-        uplink_bytes=int(dag.tensor_bytes[crossing].sum()),
-        gradient_bytes=int(dag.tensor_bytes[crossing & dag.returns_gradient].sum()),
+        uplink_bytes=int(dag.crossing_bytes[crossing].sum()),
+        gradient_bytes=int(dag.crossing_bytes[crossing & dag.returns_gradient].sum()),
         result_bytes=int(dag.tensor_bytes[results].sum()),
         device_parameter_bytes=int(dag.parameter_bytes[held].sum()),
         device_activation_bytes=(

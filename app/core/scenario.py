@@ -108,14 +108,15 @@ def objective_prices(scenario: Scenario, prices: Prices) -> Prices:
     """What a linear objective charges for each unit: seconds for delay, joules for energy.
 
     Energy is the device's: what it draws while it computes, sends and receives. Raises
-    ``ValueError`` for energy without power, and for throughput, which is not linear.
+    ``UnpriceableError`` where a price is not a finite number, ``ValueError`` for energy without
+    power, and for throughput, which is not linear.
     """
     if scenario.objective is Objective.DELAY:
         return prices
     power = scenario.power
     if scenario.objective is not Objective.ENERGY or power is None:
         raise ValueError(f"the objective {scenario.objective} has no prices here")
-    return Prices(
+    joules = Prices(
         device_s_per_flop=power.compute_w * prices.device_s_per_flop,
         server_s_per_flop=0.0 * prices.server_s_per_flop,
         uplink_s_per_byte=power.transmit_w * prices.uplink_s_per_byte,
@@ -125,6 +126,12 @@ def objective_prices(scenario: Scenario, prices: Prices) -> Prices:
         parameter_up_s_per_byte=power.transmit_w * prices.parameter_up_s_per_byte,
         round_trip_s=0.0 * prices.round_trip_s,
     )
+    if not np.isfinite(_sum(joules)).all():
+        raise UnpriceableError(
+            "the scenario makes energies infinite: a rate is too small, or a power or a count too "
+            "large"
+        )
+    return joules
 
 
 def prices_of(scenario: Scenario, model_batch: int) -> Prices:

@@ -18,10 +18,17 @@ TABLE_FORMAT = 1
 
 
 def pack_dag(dag: CostedDag) -> bytes:
-    """The compact form of a DAG: compressed arrays, with names and shapes as one JSON text."""
+    """The compact form of a DAG: compressed arrays, with names and shapes as one JSON text.
+
+    Raises ``ValueError`` for one whose tensors are cast where they cross: no format says so.
+    """
+    if dag.smashed_dtype is not None:
+        raise ValueError("pack the DAG as the model has it, and cast what crosses thereafter")
     texts: dict[str, object] = {"format": FORMAT}
     arrays: dict[str, NDArray[np.generic]] = {}
     for field in fields(dag):
+        if field.name == "smashed_dtype":
+            continue
         value = getattr(dag, field.name)
         if isinstance(value, Csr):
             arrays[f"{field.name}.offsets"] = value.offsets

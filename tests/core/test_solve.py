@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.core.blocks import blocks_of
 from app.core.constraints import Constraints, forced_sides
-from app.core.dag import CostedDag
+from app.core.dag import CostedDag, NodeWork
 from app.core.errors import InfeasibleError
 from app.core.quantities import kept_activation_bytes, peak_activation_bytes
 from app.core.scenario import DevicePower, Link, Mode, Objective, Scenario, prices_of
@@ -20,7 +20,7 @@ from app.core.splitting.integer_programme import solve_programme
 from app.core.splitting.network import build_network
 from app.core.splitting.pricing import RATES, Pricing, pricing_of
 from app.core.splitting.solve import CutTables, best_row, family_for, valid_ranges
-from tests.oracles import all_cuts, crossing_tensors, delay_s
+from tests.oracles import all_cuts, crossing_tensors, delay_s, sums_of_work
 from tests.strategies import dags, scenarios
 
 TOLERANCE = 1e-9
@@ -31,8 +31,13 @@ def held_bytes(dag: CostedDag, device: frozenset[int]) -> int:
     return sum(nbytes for nbytes, users in rows if any(user in device for user in users))
 
 
-def value_of(dag: CostedDag, device: frozenset[int], scenario: Scenario) -> float:
-    """An objective's value by its definition; inf where the device's memory is exceeded."""
+def value_of(
+    dag: CostedDag, device: frozenset[int], scenario: Scenario, work: NodeWork | None = None
+) -> float:
+    """An objective's value by its definition; inf where the device's memory is exceeded.
+
+    ``work``: what each node takes on either side, if not its FLOPs.
+    """
     mask = np.array([i in device for i in range(dag.node_count)], dtype=np.bool_)
     b = (scenario.batch_size or dag.model_batch) / dag.model_batch
     training = scenario.mode is Mode.TRAINING
@@ -42,14 +47,13 @@ def value_of(dag: CostedDag, device: frozenset[int], scenario: Scenario) -> floa
         if weights * held_bytes(dag, device) + b * activations > scenario.memory_bytes:
             return math.inf
     if scenario.objective is Objective.DELAY:
-        return delay_s(dag, device, scenario)
+        return delay_s(dag, device, scenario, work=work)
     n = scenario.local_iterations if training else 1
     k = 1 + scenario.backward_ratio if training else 1.0
     up, down = scenario.link.uplink_bits_per_s, scenario.link.downlink_bits_per_s
-    flops = dag.node_flops.tolist()
+    on_device, on_server = map(float, sums_of_work(dag, device, work))
     crossing = crossing_tensors(dag, device)
-    compute_s = float(n * b * k * sum(flops[i] for i in device) / scenario.device_flops_per_s)
-    on_server = sum(flops[i] for i in set(range(dag.node_count)) - device)
+    compute_s = float(n * b * k * on_device / scenario.device_flops_per_s)
     server_s = float(n * b * k * on_server / scenario.server_flops_per_s)
     send_s = float(n * b * 8 * sum(int(dag.tensor_bytes[t]) for t in crossing) / up)
     if training:
@@ -129,6 +133,7 @@ def test_valid_while_is_exact(dag: CostedDag, scenario: Scenario, rate: int) -> 
     bounds = valid_ranges(tables, scenario, pricing, best.quantities, best.table.quantities)[
         RATES[rate]
     ]
+    assert bounds is not None
     everything = list(all_cuts(dag))
 
     def excess(value: float) -> float:

@@ -1,4 +1,4 @@
-"""The cut table: every cut of a model that can be best, in three families.
+"""The cut table: every cut of a model that can be best, in families by what grows with what.
 
 Which cuts can be best depends on what grows with what:
 
@@ -12,7 +12,13 @@ Which cuts can be best depends on what grows with what:
   the place of device FLOPs, and only the vertices of the lower convex hull can be the only best.
 - ``MEASURED``. Seconds measured per node on either side take the place of FLOPs. Their price is 1
   on both sides, so what computation costs is one quantity, their sum, and takes the place of device
-  FLOPs in the first family, whichever side is faster at which node.
+  FLOPs in the first family, whichever side is faster at which node. (With the device's seconds as
+  its FLOPs, the first family itself serves energy, and so does whatever the device's speed.)
+- ``MEASURED_FULL_*``. Measured seconds that cost more on one side than on the other (one machine is
+  slower than it was measured), by mode, and throughput under a memory limit: seconds on the device
+  and on the server are both to be small, and have no fixed sum.
+- ``MEASURED_PIPELINE``. Throughput of measured seconds without a limit, at any speeds: of the
+  quantities, only those of the four stages count.
 - ``FULL_*``. Any speeds, throughput and memory limits, by mode: as device FLOPs and server FLOPs
   are both to be small and have a fixed sum, two cuts compare only where they agree in these.
 """
@@ -67,6 +73,9 @@ class Family(StrEnum):
     HULL_TRAINING = "hull-training"
     HULL_INFERENCE = "hull-inference"
     MEASURED = "measured"
+    MEASURED_FULL_TRAINING = "measured-full-training"
+    MEASURED_FULL_INFERENCE = "measured-full-inference"
+    MEASURED_PIPELINE = "measured-pipeline"
     FULL_TRAINING = "full-training"
     FULL_INFERENCE = "full-inference"
 
@@ -79,6 +88,12 @@ class Family(StrEnum):
     def full(cls, mode: Mode) -> "Family":
         """The family of everything."""
         return cls.FULL_TRAINING if mode is Mode.TRAINING else cls.FULL_INFERENCE
+
+    @classmethod
+    def measured_full(cls, mode: Mode) -> "Family":
+        """The family of everything, with measured seconds."""
+        training = mode is Mode.TRAINING
+        return cls.MEASURED_FULL_TRAINING if training else cls.MEASURED_FULL_INFERENCE
 
 
 _BYTES_AND_COUNTS = (
@@ -94,13 +109,20 @@ _BYTES_AND_COUNTS = (
 COMPARED: dict[Family, tuple[int, ...]] = {
     Family.SLOWER_DEVICE: (DEVICE, *_BYTES_AND_COUNTS),
     Family.MEASURED: (SERVER, *_BYTES_AND_COUNTS),
+    Family.MEASURED_FULL_TRAINING: (
+        *(DEVICE, SERVER, UPLINK, GRADIENT, PARAMETER, KEPT, ROUND_TRIPS),
+    ),
+    Family.MEASURED_FULL_INFERENCE: (
+        *(DEVICE, SERVER, UPLINK, RESULT, PARAMETER, PEAK, ROUND_TRIPS),
+    ),
+    Family.MEASURED_PIPELINE: (DEVICE, SERVER, UPLINK, RESULT),
     Family.HULL_TRAINING: (SERVER, UPLINK, GRADIENT, PARAMETER, ROUND_TRIPS),
     Family.HULL_INFERENCE: (SERVER, UPLINK, RESULT, ROUND_TRIPS),
     Family.FULL_TRAINING: (UPLINK, GRADIENT, PARAMETER, KEPT, ROUND_TRIPS),
     Family.FULL_INFERENCE: (UPLINK, RESULT, PARAMETER, PEAK, ROUND_TRIPS),
 }
-"""The quantities by which cuts are compared. The full families compare within equal FLOPs; in the
-measured one, the server's column is compared after the device's has been added."""
+"""The quantities by which cuts are compared. The full families of FLOPs compare within equal FLOPs;
+in ``MEASURED``, the server's column is compared after the device's has been added."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,10 +166,13 @@ def build_table(
     if family in (Family.HULL_TRAINING, Family.HULL_INFERENCE):
         vertices = hull_vertices(found.quantities[:, list(COMPARED[family])])
         found = FoundCuts(found.quantities[vertices], found.on_device[vertices])
-    order = np.lexsort(found.quantities.T[::-1])
+    quantities = found.quantities
+    if work is not None:
+        quantities = _with_work_of_cuts(quantities, found.on_device, work)
+    order = np.lexsort(quantities.T[::-1])
     on_device = found.on_device[order]
     return CutTable(
-        quantities=found.quantities[order],
+        quantities=quantities[order],
         on_device_bits=np.packbits(on_device, axis=1),
         node_count=dag.node_count,
     )
@@ -177,6 +202,18 @@ def rows_for_mode(table: CutTable, mode: Mode) -> Rows:
     return nondominated(table.quantities[:, columns_of_mode(mode)])
 
 
+def _with_work_of_cuts(quantities: Matrix, on_device: NDArray[np.bool_], work: NodeWork) -> Matrix:
+    """Quantities with both columns of work as ``cut_of`` sums them, to the last digit.
+
+    Unlike FLOPs, which are whole numbers, seconds leave something of their rounding behind where
+    they are added and taken off again.
+    """
+    summed = quantities.copy()
+    summed[:, DEVICE] = [work.device[mask].sum() for mask in on_device]
+    summed[:, SERVER] = [work.server[~mask].sum() for mask in on_device]
+    return summed
+
+
 def _search(family: Family) -> Search:
     columns = list(COMPARED[family])
     # What is retained decides later peaks, so a partial cut is compared by it as well.
@@ -197,11 +234,11 @@ def _search(family: Family) -> Search:
             return on_hull[pareto(quantities[on_hull])]
         return pareto(quantities)
 
-    if family in (Family.SLOWER_DEVICE, Family.MEASURED):
-        return Search(pareto, _all_pairs, bounding=compared)
     if family in (Family.HULL_TRAINING, Family.HULL_INFERENCE):
         return Search(hull, _all_pairs, bounding=compared)
-    return Search(within_equal_flops, _pairs_of_equal_flops)
+    if family in (Family.FULL_TRAINING, Family.FULL_INFERENCE):
+        return Search(within_equal_flops, _pairs_of_equal_flops)
+    return Search(pareto, _all_pairs, bounding=compared)
 
 
 def _all_pairs(quantities: Matrix, kept: Rows) -> int:

@@ -165,7 +165,8 @@ class _Steps:
         n, m = dag.node_count, dag.tensor_count
         self.node_count = n
         self.bytes: list[int] = dag.tensor_bytes.tolist()
-        self.gradient: list[int] = np.where(dag.returns_gradient, dag.tensor_bytes, 0).tolist()
+        self.uplink: list[int] = dag.crossing_bytes.tolist()
+        self.gradient: list[int] = np.where(dag.returns_gradient, dag.crossing_bytes, 0).tolist()
         # A graph input that is an output as well is no result: nobody makes it.
         is_result = dag.tensor_is_output & (dag.tensor_producers != NO_PRODUCER)
         self.is_output: list[bool] = is_result.tolist()
@@ -435,7 +436,7 @@ class _Run:
     def _pay(self, due: int, quantities: Matrix) -> None:
         steps = self._steps
         for t in _bits(due):
-            quantities[:, UPLINK] += steps.bytes[t]
+            quantities[:, UPLINK] += steps.uplink[t]
             quantities[:, GRADIENT] += steps.gradient[t]
             quantities[:, CROSSING] += 1
 

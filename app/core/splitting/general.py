@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.core.constraints import ForcedSides
-from app.core.dag import CostedDag, Mask
+from app.core.dag import CostedDag, Mask, NodeWork
 from app.core.quantities import Cut, cut_of, delay_of
 from app.core.scenario import Mode, Prices
 from app.core.splitting.max_flow import minimum_cut
@@ -48,19 +48,21 @@ def best_cut_by_flow(
     prices: Prices,
     mode: Mode,
     forced: ForcedSides,
+    work: NodeWork | None = None,
 ) -> Solution:
     """The cut of least delay among those that satisfy ``forced``.
 
     The network decides which cut; its delay is evaluated from its quantities, not taken from the
-    flow. Raises ``UnpriceableError`` where delays leave floating point.
+    flow. ``work``: what the network was built with. Raises ``UnpriceableError`` where delays leave
+    floating point.
     """
     capacities = network.capacities(prices, forced)
     upper_bound = min(
-        float(delay_of(cut_of(dag, on_device, mode), prices).total_s)
+        float(delay_of(cut_of(dag, on_device, mode, work), prices).total_s)
         for on_device in (forced.device, ~forced.server)
     )
     found = minimum_cut(network, capacities, upper_bound)
     on_device: Mask = found.source_side[FIRST_GROUP + network.group_of_node.astype(np.intp)]
-    cut = cut_of(dag, on_device, mode)
+    cut = cut_of(dag, on_device, mode, work)
     value = float(delay_of(cut, prices).total_s)
     return Solution(cut, value, Certificate(value, found.flow_value))

@@ -117,6 +117,7 @@ class _Programme:
         self._consumers = dag.tensor_consumers.to_lists()
         self._producers: list[int] = dag.tensor_producers.tolist()
         self._bytes: list[int] = dag.tensor_bytes.tolist()
+        self._crossing_bytes: list[int] = dag.crossing_bytes.tolist()
         self._crossing = [self._crossing_of(t) for t in range(dag.tensor_count)]
         self._quantities = self._linear_quantities(work)
         pairs = (side.tolist() for side in dag.requirements.pairs)
@@ -191,9 +192,9 @@ class _Programme:
         result: Terms = {}
         total_result = 0.0
         for t, variable in enumerate(self._crossing):
-            uplink[variable] = self._bytes[t]
+            uplink[variable] = self._crossing_bytes[t]
             if dag.returns_gradient[t]:
-                gradient[variable] = self._bytes[t]
+                gradient[variable] = self._crossing_bytes[t]
             maker = self._producers[t]
             if maker != NO_PRODUCER:
                 kept[maker] = kept.get(maker, 0.0) + self._bytes[t]

@@ -184,8 +184,8 @@ def _add_terminal_arcs(arcs: _Arcs, group_quantities: NDArray[np.float64]) -> No
 def _add_tensor_arcs(arcs: _Arcs, dag: CostedDag, group_of_node: Index, fresh: int) -> int:
     groups = group_of_node.tolist()
     producers = dag.tensor_producers.tolist()
-    sizes = dag.tensor_bytes.tolist()
-    gradients = np.where(dag.returns_gradient, dag.tensor_bytes, 0).tolist()
+    sizes = dag.crossing_bytes.tolist()
+    gradients = np.where(dag.returns_gradient, dag.crossing_bytes, 0).tolist()
     is_cuttable = dag.tensor_is_cuttable.tolist()
     edges: dict[tuple[int, int], None] = {}
     for tensor, users in enumerate(dag.tensor_consumers.to_lists()):

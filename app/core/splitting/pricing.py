@@ -43,7 +43,9 @@ class Pricing:
     ``frontier.COLUMNS``; seconds (delay, throughput) or joules (energy) per unit. ``stages``
     (stages, 11[, s]): the same over all rates.
     ``memory_weights`` (11[, s]): bytes of device memory per unit. ``memory_bytes``: None for no
-    limit. ``device_is_faster``: whether a FLOP takes less time on the device than on the server.
+    limit. ``device_is_faster``: whether a FLOP takes less time on the device than on the server;
+    ``is_level``: whether it takes the same (as measured seconds do, unless one side is slower than
+    it was measured).
     """
 
     weights: NDArray[np.float64]
@@ -51,12 +53,15 @@ class Pricing:
     memory_weights: NDArray[np.float64]
     memory_bytes: Figure | None
     device_is_faster: bool | NDArray[np.bool_]
+    is_level: bool | NDArray[np.bool_]
 
     def values(self, quantities: Matrix) -> Costs:
         """(k[, s]) The objective's value of each cut; inf where it exceeds the device's memory."""
-        values: Costs = quantities @ self.stages[0]
-        for stage in self.stages[1:]:
-            np.maximum(values, quantities @ stage, out=values)
+        # Values that leave floating point are looked for, and need no warning.
+        with np.errstate(over="ignore"):
+            values: Costs = quantities @ self.stages[0]
+            for stage in self.stages[1:]:
+                np.maximum(values, quantities @ stage, out=values)
         if self.memory_bytes is not None:
             values[self.memory_needed(quantities) > self.memory_bytes] = np.inf
         return values
@@ -70,6 +75,7 @@ class Pricing:
             self.memory_weights[..., chosen],
             limit[chosen] if isinstance(limit, np.ndarray) else limit,
             np.asarray(self.device_is_faster)[chosen],
+            np.asarray(self.is_level)[chosen],
         )
 
     def memory_needed(self, quantities: Matrix) -> Costs:
@@ -90,11 +96,12 @@ def pricing_of(scenario: Scenario, prices: Prices, model_batch: int) -> Pricing:
         memory[PARAMETER] = 2 + scenario.optimizer_states if training else 1
         memory[KEPT if training else PEAK] = scenario.batches(model_batch)
     faster = prices.device_s_per_flop < prices.server_s_per_flop
+    level = prices.device_s_per_flop == prices.server_s_per_flop
     if scenario.objective is Objective.THROUGHPUT:
         weights = _throughput_weights(scenario, prices)
     else:
         weights = _linear_weights(objective_prices(scenario, prices))
-    return Pricing(weights, weights.sum(axis=0), memory, scenario.memory_bytes, faster)
+    return Pricing(weights, weights.sum(axis=0), memory, scenario.memory_bytes, faster, level)
 
 
 def _linear_weights(prices: Prices) -> NDArray[np.float64]:
@@ -149,7 +156,8 @@ def _stays_best_in_one_stage(pricing: Pricing, chosen: Costs, rivals: Matrix) ->
     """A rival costs (a_r - a) + (b_r - b) x more than the chosen cut; where that is negative, the
     chosen cut is not best: above its zero if b_r < b, below it if b_r > b."""
     weights = pricing.weights[:, 0, :]
-    by_rate = (rivals - chosen) @ weights.T
+    with np.errstate(over="ignore"):
+        by_rate = (rivals - chosen) @ weights.T
     if len(by_rate) > FEW:
         return _zeros_of_many(by_rate)
     low, high = [0.0] * len(RATES), [math.inf] * len(RATES)
@@ -172,8 +180,10 @@ def _zeros_of_many(by_rate: Matrix) -> list[Interval]:
     moving = by_rate[:, : len(RATES)]
     fixed = by_rate.sum(axis=1, keepdims=True) - moving
     low, high = np.zeros(moving.shape), np.full(moving.shape, np.inf)
-    np.divide(-fixed, moving, out=low, where=moving > 0)
-    np.divide(-fixed, moving, out=high, where=moving < 0)
+    # An end that leaves floating point is an open one.
+    with np.errstate(over="ignore"):
+        np.divide(-fixed, moving, out=low, where=moving > 0)
+        np.divide(-fixed, moving, out=high, where=moving < 0)
     lows = low.max(axis=0, initial=0.0).tolist()
     highs = high.min(axis=0, initial=np.inf).tolist()
     return list(map(Interval, lows, highs))
@@ -193,7 +203,7 @@ def _stays_best_in_stages(pricing: Pricing, chosen: Costs, rivals: Matrix, rate:
     others = np.delete(pricing.stages, stage, axis=0)
     c, b = (chosen @ others.T).max(), chosen @ moving[stage]
     c_r, b_r = (rivals @ others.T).max(axis=1), rivals @ moving[stage]
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         below = c / b_r[(c > c_r) & (b_r > 0)]
         above = c_r[b > b_r] / b
     return Interval(float(below.max(initial=0.0)), float(above.min(initial=np.inf)))

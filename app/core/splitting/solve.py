@@ -1,7 +1,7 @@
 """Which table serves a scenario, its best row, and the ranges in which that row stays best."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +26,15 @@ from app.core.splitting.pricing import (
 )
 from app.core.splitting.ties import TIE, least_row, least_rows
 
+Ranges = dict[str, tuple[float | None, float | None] | None]
+"""By the name of a rate; None for an open end, and for a range where there is no rate to vary."""
+
 
 class CutTables:
     """The tables of a DAG, of the cuts that ``forced`` allows, each built when first asked for.
 
-    Safe to use from several threads. ``known``: tables that have been built before.
+    Safe to use from several threads. ``work``: seconds measured per node, which take the place of
+    FLOPs. ``known``: tables that have been built before.
     """
 
     def __init__(
@@ -45,6 +49,30 @@ class CutTables:
         self._work = work
         self._tables: dict[Family, CutTable | TooManyCutsError] = dict(known or {})
         self._lock = threading.Lock()
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether seconds take the place of FLOPs."""
+        return self._work is not None
+
+    def family_for(self, scenario: Scenario, pricing: Pricing) -> Family:
+        """The family whose table serves a scenario."""
+        if self.is_measured:
+            return measured_family_for(scenario, bool(pricing.is_level))
+        return family_for(scenario, bool(pricing.device_is_faster))
+
+    def serving(
+        self, scenario: Scenario, pricing: Pricing
+    ) -> Iterator[tuple[Family, NDArray[np.intp]]]:
+        """The families that serve many scenarios, each with the places of those that it serves."""
+        flags = np.asarray(pricing.is_level if self.is_measured else pricing.device_is_faster)
+        choose = measured_family_for if self.is_measured else family_for
+        chosen = {flag: choose(scenario, flag) for flag in (False, True)}
+        for family in dict.fromkeys(chosen.values()):
+            serves = [flag for flag, each in chosen.items() if each is family]
+            members = np.flatnonzero(np.isin(flags, serves))
+            if len(members):
+                yield family, members
 
     def has(self, family: Family) -> bool:
         """Whether a family's table is there, or known to be out of reach."""
@@ -95,23 +123,42 @@ def family_for(scenario: Scenario, device_is_faster: bool) -> Family:
     return Family.full(scenario.mode)
 
 
+def measured_family_for(scenario: Scenario, is_level: bool) -> Family:
+    """The same with measured seconds; ``is_level``: whether one costs the same on both sides."""
+    if scenario.objective is Objective.ENERGY:
+        return Family.SLOWER_DEVICE
+    if scenario.objective is Objective.THROUGHPUT and scenario.memory_bytes is None:
+        return Family.MEASURED_PIPELINE
+    if scenario.objective is Objective.DELAY and is_level:
+        return Family.MEASURED
+    return Family.measured_full(scenario.mode)
+
+
 def best_row(tables: CutTables, scenario: Scenario, pricing: Pricing) -> BestRow:
     """The cut of least value.
 
-    Raises ``InfeasibleError`` where no cut fits the device's memory, ``TooManyCutsError`` where
-    the table is out of reach.
+    Raises ``InfeasibleError`` where no cut fits the device's memory, ``UnpriceableError`` where no
+    value is finite, ``TooManyCutsError`` where the table is out of reach.
     """
-    table = tables.get(family_for(scenario, bool(pricing.device_is_faster)))
+    table = tables.get(tables.family_for(scenario, pricing))
     values = pricing.values(table.quantities)
     row = least_row(values, table.quantities, scenario.mode)
     value = float(values[row])
     if not np.isfinite(value):
-        if pricing.memory_bytes is None:
-            raise UnpriceableError(
-                "the scenario makes delays infinite: a rate is too small or a count too large"
-            )
-        raise memory_infeasible(pricing, float(pricing.memory_needed(table.quantities).min()))
+        raise no_value(pricing, table.quantities)
     return BestRow(table, row, table.quantities[row], value)
+
+
+def no_value(pricing: Pricing, quantities: Matrix) -> InfeasibleError | UnpriceableError:
+    """The refusal where no cut has a finite value: none fits the device's memory, or those that do
+    take more than floating point holds."""
+    if pricing.memory_bytes is not None:
+        least_needed = float(pricing.memory_needed(quantities).min())
+        if least_needed > pricing.memory_bytes:
+            return memory_infeasible(pricing, least_needed)
+    return UnpriceableError(
+        "the scenario makes delays infinite: a rate is too small or a count too large"
+    )
 
 
 def memory_infeasible(pricing: Pricing, least_needed: float) -> InfeasibleError:
@@ -127,13 +174,13 @@ def memory_infeasible(pricing: Pricing, least_needed: float) -> InfeasibleError:
 
 def valid_ranges(
     tables: CutTables, scenario: Scenario, pricing: Pricing, chosen: Costs, rivals: Matrix
-) -> dict[str, tuple[float | None, float | None]]:
+) -> Ranges:
     """For each rate alone, the range in which a cut stays best; None for an open end.
 
     ``chosen`` (11,): the quantities of the cut; ``rivals`` (k, 11): those of the table that serves
     the scenario. As the rate of one side passes that of the other, the best cut comes from another
-    table. Where the cut is still best there, the range goes on in that table. Raises
-    ``TooManyCutsError``.
+    table. Where the cut is still best there, the range goes on in that table. Measured seconds hang
+    on no rate of the device or the server: None for both. Raises ``TooManyCutsError``.
     """
     link = scenario.link
     rates = (
@@ -144,7 +191,7 @@ def valid_ranges(
     )
     here = stays_best(pricing, chosen, _allowed(pricing, rivals))
     spans = [[interval] for interval in here]
-    if scenario.objective is Objective.DELAY:
+    if scenario.objective is Objective.DELAY and not tables.is_measured:
         # The factor on each price at which a FLOP takes equally long on both sides.
         turns = {DEVICE_RATE: rates[0] / rates[1], SERVER_RATE: rates[1] / rates[0]}
         # A dearer device is the slower one, a dearer server makes the device the faster one.
@@ -155,8 +202,11 @@ def valid_ranges(
             beyond = stays_best(pricing, chosen, _allowed(pricing, there.quantities))
             for rate in goes_on:
                 spans[rate] = _across(here[rate], beyond[rate], turns[rate], above[rate])
-    ranges = {}
+    ranges: Ranges = {}
     for rate, name in enumerate(RATES):
+        if tables.is_measured and rate in (DEVICE_RATE, SERVER_RATE):
+            ranges[name] = None
+            continue
         low, high = rate_range(spans[rate])
         ranges[name] = (
             None if low is None else low * rates[rate],
@@ -212,17 +262,13 @@ def best_rows(tables: CutTables, scenario: Scenario, pricing: Pricing) -> BestRo
 
     One matrix product per table that serves some of them. Raises ``TooManyCutsError``.
     """
-    faster = np.asarray(pricing.device_is_faster)
-    families = np.zeros(len(faster), dtype=np.intp)
-    rows = np.zeros(len(faster), dtype=np.intp)
-    quantities = np.zeros((len(faster), len(COLUMNS)))
-    values = np.zeros(len(faster))
+    count = np.size(pricing.device_is_faster)
+    families = np.zeros(count, dtype=np.intp)
+    rows = np.zeros(count, dtype=np.intp)
+    quantities = np.zeros((count, len(COLUMNS)))
+    values = np.zeros(count)
     used: list[CutTable] = []
-    for family in dict.fromkeys(family_for(scenario, flag) for flag in (False, True)):
-        serves = [flag for flag in (False, True) if family_for(scenario, flag) is family]
-        members = np.flatnonzero(np.isin(faster, serves))
-        if len(members) == 0:
-            continue
+    for family, members in tables.serving(scenario, pricing):
         table = tables.get(family)
         step = max(1, MOST_VALUES // max(1, len(table)))
         for start in range(0, len(members), step):
