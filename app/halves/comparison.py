@@ -37,13 +37,15 @@ class Difference:
     ``largest_absolute``: infinite where one is NaN or infinite and the other is not.
     ``largest_relative``: the same over the largest finite magnitude of what it should be.
     ``is_equal``: bit for bit, but that any NaN equals any other. ``problem``: what is other than
-    numbers (type, shape, length), None where nothing is.
+    numbers (type, shape, length), None where nothing is. ``overflowed``: how many numbers are NaN
+    or infinite that should be finite.
     """
 
     largest_absolute: float = 0.0
     largest_relative: float = 0.0
     is_equal: bool = True
     problem: str | None = None
+    overflowed: int = 0
 
 
 def compare(right: Value, found: Value) -> Difference:
@@ -120,7 +122,8 @@ def _compare_numbers(right: Array, found: Array, wide: Array, wide_found: Array)
     magnitude = float(np.abs(wide[np.isfinite(wide)]).max(initial=0.0))
     relative = largest / magnitude if magnitude else (np.inf if largest else 0.0)
     is_equal = _same_bits(right[~both_nan], found[~both_nan])
-    return Difference(largest, float(relative), is_equal)
+    overflowed = int(np.count_nonzero(np.isfinite(wide) & ~np.isfinite(wide_found)))
+    return Difference(largest, float(relative), is_equal, overflowed=overflowed)
 
 
 def _same_bits(right: Array, found: Array) -> bool:
@@ -138,6 +141,7 @@ def _worst(differences: Sequence[Difference]) -> Difference:
         max((item.largest_relative for item in differences), default=0.0),
         all(item.is_equal for item in differences),
         problems[0] if problems else None,
+        sum(item.overflowed for item in differences),
     )
 
 

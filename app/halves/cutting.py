@@ -7,15 +7,14 @@ from errno import EISDIR
 from pathlib import Path
 from typing import BinaryIO
 
-from onnx import ModelProto
-
+from app.core.smashed import SmashedDtype
 from app.errors import WrongFileError
-from app.halves.dividing import divide
+from app.halves.dividing import Halves, divide
 from app.halves.division import Division, Side
 from app.halves.external import DataFile, move_data
 from app.halves.pieces import Piece, nbytes_of_pieces, pieces_of
 from app.halves.writing import Progress, StagedFile, StagedFiles
-from app.ingest import IngestOptions, Limits, digest_file, dissect_file
+from app.ingest import DissectedModel, IngestOptions, Limits, digest_file, dissect_file
 from app.ingest.left_out import FileRange
 
 
@@ -43,6 +42,7 @@ def cut_file(
     directory: Path,
     *,
     graph_sha256: str | None = None,
+    smashed_dtype: SmashedDtype | None = None,
     limits: Limits | None = None,
     on_progress: Progress | None = None,
 ) -> HalfFiles:
@@ -52,11 +52,13 @@ def cut_file(
     the model's file where they are in it, and go to ``device.onnx.data`` and ``server.onnx.data``
     where they are external data, or the half would be larger than protobuf reads. They are copied
     in pieces, so memory is of the order of the graph. ``graph_sha256``: of the model that was
-    uploaded. Raises ``IngestError``, ``WrongFileError``, ``MissingDataError``, ``DiskFullError`` or
-    ``OSError``; then the directory is as it was.
+    uploaded. ``smashed_dtype``: what floating-point cut tensors are cast to (see ``divide``).
+    Raises ``IngestError``, ``WrongFileError``, ``UnsupportedError``, ``MissingDataError``,
+    ``DiskFullError`` or ``OSError``; then the directory is as it was.
     """
     with path.open("rb") as file:
-        plans = _plans(path, file, options, division, graph_sha256, limits)
+        halves = divide(_read(path, file, options, graph_sha256, limits), division, smashed_dtype)
+        plans = _plans(path, halves)
         _require_elsewhere(path, plans, directory)
         total_bytes = sum(plan.nbytes for plan in plans.values())
         with ExitStack() as sources, StagedFiles(directory, total_bytes, on_progress) as staged:
@@ -111,21 +113,22 @@ def _names() -> list[str]:
     return [name for side in Side for name in (side.file_name, _data_name(side))]
 
 
-def _plans(
+def _read(
     path: Path,
     file: BinaryIO,
     options: IngestOptions,
-    division: Division,
     graph_sha256: str | None,
     limits: Limits | None,
-) -> dict[Side, _Plan]:
+) -> DissectedModel:
     if graph_sha256 is not None:
         require_same_graph(path, file, graph_sha256, limits)
-    model = dissect_file(file, options, limits)
-    halves = divide(model, division)
+    return dissect_file(file, options, limits)
+
+
+def _plans(path: Path, halves: Halves) -> dict[Side, _Plan]:
     plans = {}
     for side in Side:
-        half: ModelProto | None = halves.of(side)
+        half = halves.of(side)
         if half is not None:
             data = move_data(half, path, _data_name(side))
             plans[side] = _Plan(side, path, pieces_of(half), data)

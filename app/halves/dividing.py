@@ -6,6 +6,10 @@ tensors, in the same order, and gives the other graph outputs. A graph input tha
 through the device half, so that whoever runs both hands over what the one gives, and no more. Graph
 inputs that the upload named as parameters are inputs of each half that uses them.
 
+Where smashed data are cast (``app.halves.casts``), floating-point cut tensors cross in another type
+and under other names. Then there is a device half even where no node runs on the device, if raw
+graph inputs are cast: it has these casts.
+
 What depends on no graph input (weights, constants, nodes between these) is in every half that uses
 it, and graph outputs of that kind are the device's, where it has any part of the model.
 """
@@ -20,8 +24,10 @@ from onnx import ModelProto
 from app.core.dag import Mask
 from app.core.quantities import cut_of
 from app.core.scenario import Mode
+from app.core.smashed import SmashedDtype
 from app.errors import WrongFileError
 from app.halves.calls import with_calls
+from app.halves.casts import add_casts
 from app.halves.crossing import crossing_types
 from app.halves.division import Division, Side
 from app.halves.packaging import Contents, package
@@ -41,10 +47,17 @@ class Halves:
         return self.device if side is Side.DEVICE else self.server
 
 
-def divide(model: DissectedModel, division: Division) -> Halves:
-    """Both halves of a model. Raises ``WrongFileError`` where the nodes are not the model's own,
-    or the division is no cut of it."""
-    whole = _Whole(model, _on_device(model, division))
+def divide(
+    model: DissectedModel, division: Division, smashed_dtype: SmashedDtype | None = None
+) -> Halves:
+    """Both halves of a model.
+
+    ``smashed_dtype``: what floating-point cut tensors are cast to, but for those that would not get
+    smaller (``CostedDag.smashed_as``). Raises ``WrongFileError`` where the nodes are not the
+    model's own, or the division is no cut of it, and ``UnsupportedError`` where the operator set of
+    the model has no such cast.
+    """
+    whole = _Whole(model, _on_device(model, division), smashed_dtype)
     types = crossing_types(model, whole.cut_tensors)
 
     def half(side: Side) -> ModelProto | None:
@@ -59,7 +72,11 @@ def divide(model: DissectedModel, division: Division) -> Halves:
         contents = Contents(inputs, outputs, nodes, types)
         return package(model, contents, side, whole.runs_on(side.other), division)
 
-    return Halves(half(Side.DEVICE), half(Side.SERVER))
+    device, server = half(Side.DEVICE), half(Side.SERVER)
+    if smashed_dtype is not None and whole.cast and device is not None and server is not None:
+        results = [value.name for value in whole.graph.output]
+        add_casts(device, server, whole.cut_tensors, whole.cast, smashed_dtype, results)
+    return Halves(device, server)
 
 
 def _on_device(model: DissectedModel, division: Division) -> Mask:
@@ -84,12 +101,15 @@ class _Whole:
     """The model, with the side of each node.
 
     ``side_of``: of what the nodes of the DAG make, by name; what only prepares weights has none.
+    ``cast``: the types of the cut tensors that are cast, by name.
     """
 
-    def __init__(self, model: DissectedModel, on_device: Mask) -> None:
+    def __init__(
+        self, model: DissectedModel, on_device: Mask, smashed_dtype: SmashedDtype | None
+    ) -> None:
         self.graph = model.flat.graph
         self.parameters = model.ingested.facts.parameters
-        dag = model.ingested.dag
+        dag = model.ingested.dag.smashed_as(smashed_dtype)
         self.side_of = {
             name: Side.DEVICE if is_device else Side.SERVER
             for outputs, is_device in zip(model.node_outputs, on_device.tolist(), strict=True)
@@ -97,9 +117,14 @@ class _Whole:
         }
         crossing = cut_of(dag, on_device, Mode.INFERENCE).cut_tensors.tolist()
         self.cut_tensors = [dag.tensor_names[index] for index in crossing]
+        self.cast = {
+            dag.tensor_names[index]: dag.tensor_dtypes[index]
+            for index in crossing
+            if dag.tensor_is_cast[index]
+        }
         # A model without nodes is the device's.
         self._runs = {
-            Side.DEVICE: bool(on_device.any()) or dag.node_count == 0,
+            Side.DEVICE: bool(on_device.any() or self.cast) or dag.node_count == 0,
             Side.SERVER: not bool(on_device.all()),
         }
 

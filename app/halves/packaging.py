@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from onnx import GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto
 
 from app.halves.calls import functions_of
+from app.halves.casts import KEY
 from app.halves.division import Division, Side
 from app.ingest import DissectedModel
 from app.ingest.captures import used_names
@@ -108,6 +109,7 @@ def _add_metadata(
         "kerf.half": str(side),
         "kerf.other_half": side.other.file_name if has_other else "",
     }
-    kept = {entry.key: entry.value for entry in original.metadata_props}
+    # A half that is cut in two may have casts; what is between its own halves is another matter.
+    kept = {entry.key: entry.value for entry in original.metadata_props if entry.key != KEY}
     for key, value in {**kept, **own}.items():
         half.metadata_props.add(key=key, value=value)

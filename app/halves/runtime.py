@@ -1,20 +1,16 @@
 """A model in ONNX Runtime, on the CPU."""
 
-import ctypes
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, numpy_helper
-from onnx.helper import tensor_dtype_to_np_dtype
+from onnx import ModelProto
 
 from app.errors import CannotRunError, IngestError, MissingDataError
 from app.halves.comparison import Value
+from app.halves.ort_values import fed, is_foreign, unwrapped, wrapped
 from app.ingest.captures import with_inner
-from app.ingest.element_types import ELEMENT_TYPES
 from app.ingest.left_out import byte_count, entries_of, is_external
 from app.ingest.limits import Limits
 from app.ingest.parse import parse
@@ -30,6 +26,30 @@ _FLOAT32 = "1"
 int8, is no optimisation but another model."""
 
 
+def session_options(*, optimised: bool = True, threads: int | None = None) -> ort.SessionOptions:
+    """How Kerf runs models, wherever it does: so what is measured of a model holds for its halves.
+
+    ``optimised``, ``threads``: see ``LoadedModel``. Anything else is as ONNX Runtime has it.
+    """
+    # The runtime has a log of its own, beside those of sessions.
+    ort.set_default_logger_severity(_FATAL)
+    options = ort.SessionOptions()
+    options.log_severity_level = _FATAL
+    # Threads spin for a while after a run. Where two sides of a split share a machine, that is just
+    # when the other side needs the cores: it made each way of a round 5 to 10 ms longer.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", _FLOAT32)
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.inter_op_num_threads = 1
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if not optimised:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.intra_op_num_threads = 1
+        options.use_deterministic_compute = True
+    return options
+
+
 class LoadedModel:
     """A model that is ready to run; its memory goes with it.
 
@@ -37,18 +57,22 @@ class LoadedModel:
     ``outputs``; each with ONNX Runtime's name of its type, in the model's order.
     """
 
-    def __init__(self, path: Path, what: str, *, optimised: bool) -> None:
+    def __init__(
+        self, path: Path, what: str, *, optimised: bool, threads: int | None = None
+    ) -> None:
         """Load ``path``, which messages call ``what``.
 
         ``optimised``: as ONNX Runtime does by default, but that it rounds no activations to 8 bits
-        where weights have 4; else node by node as the file has them, by one thread. Raises
-        ``CannotRunError`` and ``MissingDataError``.
+        where weights have 4; else node by node as the file has them, by one thread. ``threads``: of
+        an optimised model; None for as many as ONNX Runtime chooses. Raises ``CannotRunError`` and
+        ``MissingDataError``.
         """
         self._what = what
-        ort.set_default_logger_severity(_FATAL)
         try:
             self._session = ort.InferenceSession(
-                str(path), _options(optimised), providers=["CPUExecutionProvider"]
+                str(path),
+                session_options(optimised=optimised, threads=threads),
+                providers=["CPUExecutionProvider"],
             )
         except Exception as error:  # ONNX Runtime's exceptions have no class in common
             require_data(path)
@@ -67,12 +91,12 @@ class LoadedModel:
         types = self.inputs | self.defaulted
         names = list(self.outputs)
         try:
-            fed = {name: _fed(feeds[name], types[name]) for name in types if name in feeds}
-            if any(map(_is_foreign, self.outputs.values())):
-                wrapped = {name: _wrapped(value) for name, value in fed.items()}
-                found = self._session.run_with_ort_values(names, wrapped, _run_options())
-                return dict(zip(names, map(_unwrapped, found), strict=True))
-            found = self._session.run(names, fed, _run_options())
+            given = {name: fed(feeds[name], types[name]) for name in types if name in feeds}
+            if any(map(is_foreign, self.outputs.values())):
+                values = {name: wrapped(value) for name, value in given.items()}
+                found = self._session.run_with_ort_values(names, values, _run_options())
+                return dict(zip(names, map(unwrapped, found), strict=True))
+            found = self._session.run(names, given, _run_options())
         except Exception as error:
             raise CannotRunError(
                 f"ONNX Runtime {ort.__version__} cannot run {self._what}: {reason(error)}"
@@ -122,74 +146,7 @@ def _skeleton(path: Path) -> ModelProto:
         return parse(read_skeleton(file, Limits()).content, Limits())
 
 
-def _options(optimised: bool) -> Any:
-    options = ort.SessionOptions()
-    options.log_severity_level = _FATAL
-    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", _FLOAT32)
-    if not optimised:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.use_deterministic_compute = True
-    return options
-
-
 def _run_options() -> Any:
     options = ort.RunOptions()
     options.log_severity_level = _FATAL
     return options
-
-
-def _element_type(type_name: str) -> int | None:
-    """The ``TensorProto.DataType`` of such as ``tensor(float)``; None of what is no tensor."""
-    if not type_name.startswith("tensor("):
-        return None
-    code: int = TensorProto.DataType.Value(type_name[len("tensor(") : -1].upper())
-    return code
-
-
-def _is_foreign(type_name: str) -> bool:
-    """Whether numpy has no such element type of its own, so that ONNX Runtime will not turn the
-    tensor into an array."""
-    code = _element_type(type_name)
-    return code is not None and not _is_numpys_own(code)
-
-
-def _is_numpys_own(code: int) -> bool:
-    return tensor_dtype_to_np_dtype(code).isbuiltin == 1
-
-
-def _fed(value: Value, type_name: str) -> Any:
-    """What ``run`` takes for a value."""
-    code = _element_type(type_name)
-    if code is None:
-        return value
-    array = np.asarray(value, order="C")
-    if not _is_foreign(type_name):
-        return array
-    dtype = tensor_dtype_to_np_dtype(code)
-    if array.dtype.name.startswith("void"):  # as .npz files hold what numpy does not know
-        array = array.view(dtype)
-    if array.dtype != dtype:
-        raise TypeError(f"a tensor of {array.dtype} is given where {dtype} is expected")
-    raw: bytes = numpy_helper.from_array(array).raw_data
-    tensor = ort.OrtValue.ortvalue_from_shape_and_type(array.shape, code)
-    ctypes.memmove(tensor.data_ptr(), raw, len(raw))
-    return tensor
-
-
-def _wrapped(value: Any) -> ort.OrtValue:
-    if isinstance(value, ort.OrtValue):
-        return value
-    return ort.OrtValue.ortvalue_from_numpy(value)
-
-
-def _unwrapped(value: ort.OrtValue) -> NDArray[Any]:
-    code = value.element_type()
-    if _is_numpys_own(code):
-        return np.asarray(value.numpy())
-    shape = value.shape()
-    nbytes = ELEMENT_TYPES[code].nbytes(int(np.prod(shape)))
-    raw = ctypes.string_at(value.data_ptr(), nbytes)
-    return np.asarray(numpy_helper.to_array(TensorProto(data_type=code, dims=shape, raw_data=raw)))

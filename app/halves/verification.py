@@ -10,6 +10,10 @@ that crosses, and the whole never does.
 
 Optimisations fuse across the place of the cut, which changes the order of additions, and in a
 quantised model which of two steps a number is rounded to.
+
+Where smashed data are cast to a narrower type, precision is lost on purpose. What the server makes
+of them may then differ by any amount, which is told, as long as it is of the right type and shape,
+and finite where the whole's is.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -21,7 +25,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from app.core.smashed import SmashedDtype
 from app.errors import CannotRunError
+from app.halves.casts import smashed_dtype_of
 from app.halves.comparison import (
     HALF_PRECISION,
     QUANTISED_TOLERANCE,
@@ -46,7 +52,8 @@ class OutputDifference:
     ``half``: ``device`` or ``server``; None where neither makes it. ``dtype``, ``shape``: the
     whole's; no shape of what is no tensor. ``largest_absolute``, ``largest_relative``,
     ``is_equal``: see ``Difference``. ``tolerance``: the largest relative difference that is let
-    pass; 0 where the two have to be equal bit for bit. ``not_finite``: how many numbers of the
+    pass; 0 where the two have to be equal bit for bit, None where any passes, as the output comes
+    of tensors that were cast. ``not_finite``: how many numbers of the
     whole's output are NaN or infinite, of which two alike prove little. ``problem``: what is wrong
     beside numbers.
     """
@@ -58,7 +65,7 @@ class OutputDifference:
     largest_absolute: float
     largest_relative: float
     is_equal: bool
-    tolerance: float
+    tolerance: float | None
     not_finite: int = 0
     problem: str | None = None
 
@@ -67,6 +74,8 @@ class OutputDifference:
         """Whether the halves pass, as far as this output tells."""
         if self.problem is not None:
             return False
+        if self.tolerance is None:
+            return True
         if self.tolerance == 0.0:
             return self.is_equal
         return self.largest_relative <= self.tolerance
@@ -116,18 +125,21 @@ def verify(
     *,
     optimised: bool,
     parameters: Collection[str] = (),
+    smashed_dtype: SmashedDtype | None = None,
 ) -> list[OutputDifference]:
     """Run a model and its halves; how each output of the model differs.
 
     ``device``, ``server``: the halves, None for a side on which nothing runs. ``feeds``: a value
     for each input of the model. ``parameters``: the inputs that are parameters, which either half
     may be fed. ``optimised``: as the runtime does by default; else its optimisations are off.
+    ``smashed_dtype``: what halves may cast smashed data to, with any loss; of those that cast
+    nothing, or to another type, no loss passes.
     Halves that cannot be run, outputs that are missing or too many, and other types or shapes are
     differences. Raises ``CannotRunError`` where the whole cannot be run on these inputs,
     ``MissingDataError``, and ``IngestError`` for what is no model.
     """
     run = run_whole(whole, feeds, optimised=optimised)
-    return compare_halves(run, device, server, parameters)
+    return compare_halves(run, device, server, parameters, smashed_dtype)
 
 
 def run_whole(path: Path, feeds: Mapping[str, Value], *, optimised: bool) -> WholeRun:
@@ -151,9 +163,13 @@ def compare_halves(
     device: Path | None,
     server: Path | None,
     parameters: Collection[str] = (),
+    smashed_dtype: SmashedDtype | None = None,
 ) -> list[OutputDifference]:
     """``verify`` for a whole that has been run. Raises ``MissingDataError``."""
     halves = _run_halves(whole, device, server, parameters)
+    if server is not None:
+        halves.cast_to = smashed_dtype_of(server)
+        halves.is_lossy = halves.cast_to is not None and halves.cast_to == smashed_dtype
     differences = [_difference(name, whole, halves) for name in whole.outputs]
     if halves.failure is None:
         differences.extend(_surplus(whole, halves))
@@ -168,16 +184,37 @@ def compare_halves(
 
 @dataclass(slots=True)
 class _Halves:
-    """What the halves made, by half and name, and what of it crossed; and why one made nothing."""
+    """What the halves made, by half and name, and what of it crossed; and why one made nothing.
+
+    ``cast_to``: what some of that was cast to; ``is_lossy``: whether it may lose by it.
+    """
 
     made: dict[str, dict[str, Value]] = field(default_factory=dict)
     crossing: list[str] = field(default_factory=list)
     failure: str | None = None
+    cast_to: str | None = None
+    is_lossy: bool = False
 
     @property
     def crossing_kinds(self) -> set[str]:
-        """The element types of what crossed."""
-        return {kind_of(self.made["device"][name]) for name in self.crossing}
+        """The element types of what crossed, but for that of casts."""
+        kinds = {kind_of(self.made["device"][name]) for name in self.crossing}
+        return kinds - {self.cast_to}
+
+    def tolerance_of(self, value: Value, half: str | None, whole: WholeRun) -> float | None:
+        """The largest relative difference to let pass for an output that a half made."""
+        if self.is_lossy and half != "device":
+            return None
+        return whole.tolerance_of(value, self.crossing_kinds)
+
+    def problem_of(self, found: Difference, half: str | None) -> str | None:
+        """What is wrong with an output that a half made, beside loss."""
+        if found.problem is None and found.overflowed and self.is_lossy and half != "device":
+            return (
+                f"{found.overflowed} of its numbers are NaN or infinite, and finite in the model, "
+                f"as where a cut tensor has some that {self.cast_to} does not hold"
+            )
+        return found.problem
 
 
 def _run_halves(
@@ -227,19 +264,20 @@ def _difference(name: str, whole: WholeRun, halves: _Halves) -> OutputDifference
     else:
         problem = halves.failure or "neither half makes it"
         found = Difference(np.inf, np.inf, is_equal=False, problem=problem)
+    half = makers[0] if makers else None
     is_array = isinstance(right, np.ndarray)
     is_floating = is_array and kind_of(right) in TOLERANCES
     return OutputDifference(
         name=name,
-        half=makers[0] if makers else None,
+        half=half,
         dtype=kind_of(right),
         shape=right.shape if is_array else None,
         largest_absolute=found.largest_absolute,
         largest_relative=found.largest_relative,
         is_equal=found.is_equal,
-        tolerance=whole.tolerance_of(right, halves.crossing_kinds),
+        tolerance=halves.tolerance_of(right, half, whole),
         not_finite=int(np.count_nonzero(~np.isfinite(right))) if is_floating else 0,
-        problem="both halves make it" if len(makers) > 1 else found.problem,
+        problem="both halves make it" if len(makers) > 1 else halves.problem_of(found, half),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from app.core.dag import CostedDag, Mask
+from app.core.smashed import SmashedDtype
 from app.core.splitting.cut_table import Family, build_table
 from app.halves import Division, HalfFiles, cut_file
 from app.halves.verification import WholeRun, compare_halves, run_whole
@@ -67,7 +68,7 @@ class Proof:
             halves = cut_file(self.path, self.options, self.division(on_device), directory)
             assert (halves.server is None) == bool(on_device.all())
             assert (halves.device is None) == (not on_device.any() and halves.server is not None)
-            self._require_valid(halves)
+            require_valid(halves, self.checks)
             for whole in self.wholes:
                 require_equal(whole, halves, self.options.parameters)
         return len(distinct)
@@ -77,18 +78,24 @@ class Proof:
         names = np.array(self.dag.node_names, dtype=object)
         return Division(tuple(names[on_device]), tuple(names[~on_device]))
 
-    def _require_valid(self, halves: HalfFiles) -> None:
-        """Have onnx's checker pass both halves as far as it passes the whole."""
-        for half in (halves.device, halves.server):
-            if half is not None and self.checks is not None:
-                onnx.checker.check_model(str(half.path), full_check=self.checks)
+
+def require_valid(halves: HalfFiles, checks: bool | None) -> None:
+    """Have onnx's checker pass both halves as far as it passes the whole."""
+    for half in (halves.device, halves.server):
+        if half is not None and checks is not None:
+            onnx.checker.check_model(str(half.path), full_check=checks)
 
 
-def require_equal(whole: WholeRun, halves: HalfFiles, parameters: Collection[str]) -> None:
-    """Have every output of the whole come out of one half."""
+def require_equal(
+    whole: WholeRun,
+    halves: HalfFiles,
+    parameters: Collection[str],
+    smashed_dtype: SmashedDtype | None = None,
+) -> None:
+    """Have every output of the whole come out of one half, but for what ``smashed_dtype`` loses."""
     device = halves.device.path if halves.device else None
     server = halves.server.path if halves.server else None
-    differences = compare_halves(whole, device, server, parameters)
+    differences = compare_halves(whole, device, server, parameters, smashed_dtype)
     assert [item.name for item in differences] == list(whole.outputs)
     assert [item for item in differences if not item.is_within_tolerance] == []
 
