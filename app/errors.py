@@ -16,6 +16,8 @@ KerfError (app.core.errors)
 ├── WrongFileError                    a local file that is not the uploaded model
 ├── MissingDataError                  external data of a local file that is not there
 ├── CannotRunError                    ONNX Runtime cannot load or run a model
+├── UnknownPresetError                a name that is no preset's
+├── InvalidProfileError               measured seconds that do not fit their model
 ├── DiskFullError                     no room for a file
 └── NotReadyError                     the service cannot answer now
 """
@@ -30,6 +32,7 @@ __all__ = [
     "HalvesUnavailableError",
     "IngestError",
     "InvalidModelError",
+    "InvalidProfileError",
     "KerfError",
     "LimitExceededError",
     "MissingDataError",
@@ -38,6 +41,7 @@ __all__ = [
     "NotReadyError",
     "ReaderFailedError",
     "UnboundDimensionError",
+    "UnknownPresetError",
     "UnknownShapeError",
     "WrongFileError",
 ]
@@ -97,6 +101,14 @@ class MissingDataError(KerfError):
 
 class CannotRunError(KerfError):
     """ONNX Runtime cannot load or run a model."""
+
+
+class UnknownPresetError(KerfError):
+    """A name that is no preset's."""
+
+
+class InvalidProfileError(KerfError):
+    """Measured seconds do not fit the model that they are said to be of."""
 
 
 class DiskFullError(KerfError):

@@ -13,7 +13,7 @@ from app.api.docs import install_docs
 from app.api.openapi import install_openapi
 from app.api.problems import install_problem_handlers
 from app.api.request_id import RequestIdMiddleware
-from app.api.routers import link, models, operations, splits
+from app.api.routers import link, models, operations, presets, profiles, splits
 from app.services import Services
 from app.settings import Settings
 
@@ -42,8 +42,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install_problem_handlers(app)
     install_docs(app)
     install_openapi(app)
-    for router in (splits.router, models.router, link.router, operations.router):
-        app.include_router(router)
+    for part in (splits, models, profiles, presets, link, operations):
+        app.include_router(part.router)
     app.add_middleware(BodyLimitMiddleware, most_upload_bytes=settings.upload_bytes)
     app.add_middleware(RequestIdMiddleware)
     return app

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.requests import ClientDisconnect
 
 from app.api.examples import CURSOR, DEMO_MODEL_ID
@@ -54,8 +54,26 @@ class SplitPageQuery(PageQuery):
     )
 
 
+def _by_commas(value: Any) -> Any:
+    return value.split(",") if isinstance(value, str) else value
+
+
+_Includes = Annotated[tuple[Literal["nodes", "sensitivity"], ...], BeforeValidator(_by_commas)]
+
+
 class SplitAnswerQuery(_Query):
-    """What to add to a result."""
+    """What to add to an answer."""
+
+    include: _Includes = Field(
+        default=(),
+        description="`nodes`: add the names of the nodes of both sides; `sensitivity`: add what "
+        "the cut loses where a figure is off. Several by commas, or one each.",
+        examples=[["nodes", "sensitivity"]],
+    )
+
+
+class StoredSplitQuery(_Query):
+    """What to add to a stored result."""
 
     include: Literal["nodes"] | None = Field(
         default=None,
@@ -89,11 +107,15 @@ Q = TypeVar("Q", bound=_Query)
 
 
 def parse_query(model: type[Q], request: Request) -> Q:
-    """The query of a request, as FastAPI would validate it; next to nothing where it is empty."""
+    """The query of a request, as FastAPI would validate it; next to nothing where it is empty.
+
+    What is given several times is joined by commas.
+    """
     if not request.scope["query_string"]:
         return model()
     try:
-        return model.model_validate(dict(request.query_params))
+        given = request.query_params
+        return model.model_validate({name: ",".join(given.getlist(name)) for name in given})
     except ValidationError as error:
         found = [{**item, "loc": ("query", *item["loc"])} for item in error.errors()]
         raise RequestValidationError(found) from error
@@ -153,6 +175,6 @@ def query_parameters(model: type[_Query]) -> list[dict[str, Any]]:
 NoQueryDep = Annotated[NoQuery, Query()]
 PageQueryDep = Annotated[PageQuery, Query()]
 SplitPageQueryDep = Annotated[SplitPageQuery, Query()]
-SplitAnswerQueryDep = Annotated[SplitAnswerQuery, Query()]
+StoredSplitQueryDep = Annotated[StoredSplitQuery, Query()]
 CutsQueryDep = Annotated[CutsQuery, Query()]
 GraphQueryDep = Annotated[GraphQuery, Query()]

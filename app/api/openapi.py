@@ -8,6 +8,8 @@ from pydantic import BaseModel
 
 from app.api.examples import BATCH_ANSWER, BATCH_REQUEST, MODEL, SPLIT_ANSWER, SPLIT_REQUEST
 from app.api.problems import Problem
+from app.api.profile_example import PROFILE_ANSWER, PROFILE_REQUEST
+from app.api.profile_schemas import ProfileIn
 from app.api.request_id import HEADER
 from app.api.schemas import BatchIn, SplitIn
 from app.api.uploads import UploadIn
@@ -34,9 +36,10 @@ _REQUEST_ID = {
 _TAGS = [
     {"name": "models", "description": "Upload a network once; Kerf keeps its costed DAG."},
     {"name": "splits", "description": "Find the best cut for a scenario; read results again."},
+    {"name": "profiles", "description": "Speeds of machines: measured, and as others state them."},
     {"name": "operations", "description": "For whoever runs the service."},
 ]
-READ_BY_HAND: tuple[type[BaseModel], ...] = (SplitIn, BatchIn, UploadIn)
+READ_BY_HAND: tuple[type[BaseModel], ...] = (SplitIn, BatchIn, ProfileIn, UploadIn)
 """Bodies that Kerf reads by itself, so that FastAPI does not know of them."""
 _EXAMPLES = {
     "SplitIn": SPLIT_REQUEST,
@@ -44,6 +47,8 @@ _EXAMPLES = {
     "BatchIn": BATCH_REQUEST,
     "BatchOut": BATCH_ANSWER,
     "ModelOut": MODEL,
+    "ProfileIn": PROFILE_REQUEST,
+    "ProfileOut": PROFILE_ANSWER,
 }
 """Put in here, because pydantic sorts the keys of examples, and these are made to be read."""
 

@@ -13,6 +13,7 @@ from starlette.routing import Match
 
 from app import errors
 from app.api.request_id import HEADER as REQUEST_ID
+from app.api.rules import FIELD
 from app.core import errors as core_errors
 from app.errors import KerfError
 
@@ -37,6 +38,8 @@ STATUS_AND_TITLE: dict[type[KerfError], tuple[int, str, str]] = {
     errors.WrongFileError: (422, "wrong-file", "Not the file that was uploaded"),
     errors.MissingDataError: (422, "missing-external-data", "External data are missing"),
     errors.CannotRunError: (422, "cannot-run", "ONNX Runtime cannot run the model"),
+    errors.InvalidProfileError: (422, "invalid-profile", "The profile does not fit the model"),
+    errors.UnknownPresetError: (422, "unknown-preset", "No such preset"),
     errors.DiskFullError: (507, "disk-full", "No room on the disk"),
     errors.NotReadyError: (503, "not-ready", "The service cannot answer now"),
 }
@@ -219,12 +222,17 @@ def _invalid_request(_request: Request, error: Exception) -> JSONResponse:
 
 def faults_of(found: Sequence[Mapping[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
     """The detail of a problem, and its fields at fault, from what pydantic found."""
-    fields = [{"loc": list(item["loc"]), "msg": _message(item)} for item in found]
+    fields = [{"loc": _place(item), "msg": _message(item)} for item in found]
     first = fields[0]
     detail = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     if len(fields) > 1:
         detail += f" (and {len(fields) - 1} more; see errors)"
     return detail, fields
+
+
+def _place(item: Mapping[str, Any]) -> list[str | int]:
+    """The path of a field; a rule about several fields names the one at fault itself."""
+    return [*item["loc"], *item.get("ctx", {}).get(FIELD, ())]
 
 
 def _message(item: Mapping[str, Any]) -> str:

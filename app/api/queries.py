@@ -6,17 +6,19 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from app.api.schemas import BatchIn, ConstraintsIn, ScenarioIn, SplitIn
+from app.api.schemas import BatchIn, ConstraintsIn, LinkIn, MachineIn, ScenarioIn, SplitIn
 from app.core.constraints import Constraints
 from app.core.scenario import DevicePower, Link, Mode, Objective, Scenario
+from app.presets import link_named, machine_named
 from app.services.answers import SplitQuery
+from app.services.basis import Basis
 from app.services.batches import ScenarioGroup
 from app.services.splits import BatchQuery
 from app.services.switching import CurrentCut
 
 
 def split_query(body: SplitIn) -> SplitQuery:
-    """One request for a cut."""
+    """One request for a cut. Raises ``UnknownPresetError``."""
     return SplitQuery(
         model_id=body.model_id,
         scenario=_scenario(body),
@@ -25,11 +27,12 @@ def split_query(body: SplitIn) -> SplitQuery:
         store=body.store,
         request=body.model_dump() if body.store else {},
         current=_current(body),
+        basis=_basis(body),
     )
 
 
 def batch_query(body: BatchIn) -> BatchQuery:
-    """Many requests at once."""
+    """Many requests at once. Raises ``UnknownPresetError``."""
     return BatchQuery(
         model_id=body.model_id,
         groups=_grouped(body.scenarios),
@@ -64,15 +67,52 @@ def _current(body: SplitIn) -> CurrentCut | None:
     )
 
 
+MEASURED = 1.0
+"""What stands for a speed that a profile has, which only the service can look up."""
+_Loc = Sequence[str | int]
+
+
+def _speed(machine: MachineIn, loc: _Loc) -> float:
+    """FLOPs per second. Raises ``UnknownPresetError``."""
+    if machine.preset is not None:
+        return machine_named(machine.preset, (*loc, "preset")).flops_per_s
+    return machine.flops_per_s or MEASURED
+
+
+def _figures(link: LinkIn, loc: _Loc) -> tuple[float, float, float]:
+    """Rates up and down and the round trip: those given, and its preset's for the others.
+
+    Raises ``UnknownPresetError``.
+    """
+    up, down, round_trip_s = link.uplink_bits_per_s, link.downlink_bits_per_s, link.round_trip_s
+    if link.preset is not None:
+        preset = link_named(link.preset, (*loc, "preset"))
+        up, down = up or preset.uplink_bits_per_s, down or preset.downlink_bits_per_s
+        if "round_trip_s" not in link.model_fields_set:
+            round_trip_s = preset.round_trip_s or 0.0
+    assert up is not None
+    assert down is not None
+    return up, down, round_trip_s
+
+
+def _basis(body: ScenarioIn) -> Basis | None:
+    """What the request names in the place of figures; None, where it names none."""
+    device, server = body.device.profile_id, body.server.profile_id
+    dtype = body.link.smashed_dtype
+    if device is None and server is None and dtype is None:
+        return None
+    return Basis(device, server, dtype)
+
+
 def _scenario(body: ScenarioIn) -> Scenario:
-    device, link = body.device, body.link
+    device = body.device
     power = None
     if body.objective == "energy":
         power = DevicePower(device.compute_w or 0, device.transmit_w or 0, device.receive_w or 0)
     return Scenario(
-        device_flops_per_s=device.flops_per_s,
-        server_flops_per_s=body.server.flops_per_s,
-        link=Link(link.uplink_bits_per_s, link.downlink_bits_per_s, link.round_trip_s),
+        device_flops_per_s=_speed(device, ("device",)),
+        server_flops_per_s=_speed(body.server, ("server",)),
+        link=Link(*_figures(body.link, ("link",))),
         mode=Mode(body.mode),
         batch_size=body.batch_size,
         local_iterations=body.local_iterations,
@@ -87,15 +127,13 @@ def _scenario(body: ScenarioIn) -> Scenario:
 _Row = tuple[float, ...]
 
 
-def _row(body: ScenarioIn) -> _Row:
+def _row(body: ScenarioIn, place: int) -> _Row:
     """The numbers of a scenario, in the order of ``_group``; 0 for what is not given."""
-    device, link = body.device, body.link
+    device, server = body.device, body.server
     return (
-        device.flops_per_s,
-        body.server.flops_per_s,
-        link.uplink_bits_per_s,
-        link.downlink_bits_per_s,
-        link.round_trip_s,
+        device.flops_per_s or _speed(device, ("scenarios", place, "device")),
+        server.flops_per_s or _speed(server, ("scenarios", place, "server")),
+        *_figures(body.link, ("scenarios", place, "link")),
         body.batch_size or 0,
         body.local_iterations,
         body.backward_ratio,
@@ -108,13 +146,14 @@ def _row(body: ScenarioIn) -> _Row:
 
 
 def _grouped(scenarios: Sequence[ScenarioIn]) -> list[ScenarioGroup]:
-    """Scenarios by what cannot be an array: mode, objective, and which options are given."""
-    places: dict[tuple[str, str, bool, bool], list[int]] = defaultdict(list)
+    """Scenarios by what cannot be an array: mode, objective, which options are given, and what is
+    named in the place of figures."""
+    places: dict[tuple[str, str, bool, bool, Basis | None], list[int]] = defaultdict(list)
     for place, body in enumerate(scenarios):
-        has_limit = body.device.memory_bytes is not None
-        places[body.mode, body.objective, has_limit, body.batch_size is not None].append(place)
+        has_limit, has_batch = body.device.memory_bytes is not None, body.batch_size is not None
+        places[body.mode, body.objective, has_limit, has_batch, _basis(body)].append(place)
     return [
-        _group(members, np.array([_row(scenarios[member]) for member in members]), *key)
+        _group(members, np.array([_row(scenarios[member], member) for member in members]), *key)
         for key, members in places.items()
     ]
 
@@ -126,6 +165,7 @@ def _group(
     objective: str,
     has_limit: bool,
     has_batch: bool,
+    basis: Basis | None,
 ) -> ScenarioGroup:
     device, server, up, down, round_trip, batch, iterations, ratio, states, memory, *watts = rows.T
     scenario = Scenario(
@@ -141,4 +181,4 @@ def _group(
         optimizer_states=states,
         power=DevicePower(*watts) if objective == "energy" else None,
     )
-    return ScenarioGroup(np.array(members, dtype=np.intp), scenario)
+    return ScenarioGroup(np.array(members, dtype=np.intp), scenario, basis)

@@ -1,7 +1,7 @@
 """Bodies of requests and answers: what the OpenAPI document says of each field."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -9,30 +9,67 @@ from app.api.examples import (
     CURSOR,
     DEMO_MODEL_ID,
     MODEL,
+    PROFILE_ID,
     SPLIT_ANSWER,
     SPLIT_ID,
 )
+from app.api.rules import broken_rule
+from app.core.smashed import SmashedDtype
 
 Rate = Annotated[float, Field(gt=0)]
 Seconds = Annotated[float, Field(ge=0)]
 Watts = Annotated[float, Field(ge=0)]
 NodeName = Annotated[str, Field(max_length=4096)]
+ShortText = Annotated[str, Field(max_length=64)]
 
 
-class _Request(BaseModel):
+class RequestBody(BaseModel):
     """Unknown fields, text for numbers, NaN and infinities are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
 
-class DeviceIn(_Request):
-    """The weak side."""
+_SPEEDS = ("flops_per_s", "profile_id", "preset")
 
-    flops_per_s: Rate = Field(
-        description="Sustained forward speed of the device, in FLOPs per second "
-        "(1 multiply-accumulate = 2 FLOPs).",
+
+class MachineIn(RequestBody):
+    """How fast one side is, in one of three ways."""
+
+    flops_per_s: Rate | None = Field(
+        default=None,
+        description="Sustained forward speed, in FLOPs per second (1 multiply-accumulate = 2 "
+        "FLOPs). This, `profile_id` or `preset` is required.",
         examples=[1.33e12],
     )
+    profile_id: ShortText | None = Field(
+        default=None,
+        description="Id of a measured machine (`POST /profiles`), in the place of `flops_per_s`: "
+        "the seconds of this model's nodes, or, if it was measured with other models only, what "
+        "it sustained over these; `profiles` in the answer says which.",
+        examples=[PROFILE_ID],
+    )
+    preset: ShortText | None = Field(
+        default=None,
+        description="Name of a common machine (`GET /presets`), in the place of `flops_per_s`, for "
+        "its speed; its memory and power count where you state them.",
+        examples=["jetson-tx2"],
+    )
+
+    @model_validator(mode="after")
+    def _has_one_speed(self) -> Self:
+        if (self.flops_per_s is None) + (self.profile_id is None) + (self.preset is None) != 2:
+            given = [name for name in _SPEEDS if getattr(self, name) is not None]
+            if not given:
+                raise broken_rule("flops_per_s", "Field required, or profile_id, or preset")
+            raise broken_rule(
+                given[1], f"{' and '.join(given)} say the same thing; give one of them"
+            )
+        return self
+
+
+class DeviceIn(MachineIn):
+    """The weak side."""
+
     memory_bytes: Rate | None = Field(
         default=None,
         description="Memory that the model may use on the device, in bytes. Inference: parameters "
@@ -57,33 +94,56 @@ class DeviceIn(_Request):
     )
 
 
-class ServerIn(_Request):
+class ServerIn(MachineIn):
     """The strong side."""
 
-    flops_per_s: Rate = Field(
-        description="Sustained forward speed of the server, in FLOPs per second.",
-        examples=[3.87e13],
-    )
 
-
-class LinkIn(_Request):
+class LinkIn(RequestBody):
     """The link between them, as it is now."""
 
-    uplink_bits_per_s: Rate = Field(
-        description="Bandwidth from device to server, in bits per second.", examples=[2e7]
+    uplink_bits_per_s: Rate | None = Field(
+        default=None,
+        description="Bandwidth from device to server, in bits per second. Required unless a "
+        "`preset` has it.",
+        examples=[2e7],
     )
-    downlink_bits_per_s: Rate = Field(
-        description="Bandwidth from server to device, in bits per second.", examples=[1e8]
+    downlink_bits_per_s: Rate | None = Field(
+        default=None,
+        description="Bandwidth from server to device, in bits per second. Required unless a "
+        "`preset` has it.",
+        examples=[1e8],
     )
     round_trip_s: Seconds = Field(
         default=0.0,
         description="Round-trip time, in seconds; paid once per iteration if any node runs on "
-        "the server.",
+        "the server. With a `preset`, that of the preset if left out.",
         examples=[0.01],
     )
+    preset: ShortText | None = Field(
+        default=None,
+        description="Name of a common link (`GET /presets`), for those of the three figures that "
+        "are left out; one that is given takes the place of the preset's.",
+        examples=["lte"],
+    )
+    smashed_dtype: SmashedDtype | None = Field(
+        default=None,
+        description="What floating-point cut tensors, and their gradients, are cast to, to cross "
+        "in fewer bytes: `float16`, or `int8` (one byte per element, and five per tensor for scale "
+        "and zero point). Casts count as no FLOPs; one that would save nothing is not made. Halves "
+        "under `/splits` have no casts in them; `kerf cut --smashed-dtype` makes halves that do.",
+        examples=["float16"],
+    )
+
+    @model_validator(mode="after")
+    def _has_both_rates(self) -> Self:
+        if self.preset is None:
+            for name in ("uplink_bits_per_s", "downlink_bits_per_s"):
+                if getattr(self, name) is None:
+                    raise broken_rule(name, "Field required, or a preset of the link")
+        return self
 
 
-class ConstraintsIn(_Request):
+class ConstraintsIn(RequestBody):
     """What every acceptable cut must satisfy."""
 
     pin_device: list[NodeName] = Field(
@@ -107,7 +167,7 @@ class ConstraintsIn(_Request):
     )
 
 
-class ScenarioIn(_Request):
+class ScenarioIn(RequestBody):
     """One situation."""
 
     device: DeviceIn = Field(description="The weak side.")
@@ -222,7 +282,7 @@ class SplitIn(ScenarioIn):
         return self
 
 
-class BatchIn(_Request):
+class BatchIn(RequestBody):
     """Many situations of one model."""
 
     model_id: str = Field(
@@ -262,12 +322,23 @@ class TensorOut(BaseModel):
 
 
 class CutTensorOut(TensorOut):
-    """A tensor that crosses; its size is always known."""
+    """A tensor that crosses, as the model has it; its size is always known."""
 
     shape: list[int] = Field(
         description="Extents for the bound batch.", examples=[[1, 3, 224, 224]]
     )
     bytes: int = Field(description="Size in bytes for the bound batch.", examples=[602112])
+    smashed_dtype: SmashedDtype | None = Field(
+        default=None,
+        description="With `link.smashed_dtype`: what it is cast to; null where it crosses as it "
+        "is.",
+        examples=["float16"],
+    )
+    smashed_bytes: int | None = Field(
+        default=None,
+        description="With `link.smashed_dtype`: bytes that cross for it.",
+        examples=[301056],
+    )
 
 
 class ModelOut(BaseModel):
@@ -332,10 +403,12 @@ class QuantitiesOut(BaseModel):
     device_flops: float = Field(description="FLOPs on the device.", examples=[6.054e08])
     server_flops: float = Field(description="FLOPs on the server.", examples=[2.56e06])
     uplink_bytes: int = Field(
-        description="Bytes of all tensors that cross, each once.", examples=[5120]
+        description="Bytes that cross for all tensors, each once, of the type in which they cross.",
+        examples=[5120],
     )
     gradient_bytes: int = Field(
-        description="Bytes of those that return a gradient in training.", examples=[5120]
+        description="The part of these for tensors that return a gradient in training.",
+        examples=[5120],
     )
     result_bytes: int = Field(
         description="Bytes of graph outputs made on the server; uncuttable ones count as 0.",
@@ -408,11 +481,14 @@ class ValidWhileOut(BaseModel):
     downlink_bits_per_s: tuple[float | None, float | None] = Field(
         description="Range of the downlink, bits/s.", examples=[[None, 2e8]]
     )
-    device_flops_per_s: tuple[float | None, float | None] = Field(
-        description="Range of the device's speed, FLOPs/s.", examples=[[5.5e11, None]]
+    device_flops_per_s: tuple[float | None, float | None] | None = Field(
+        description="Range of the device's speed, FLOPs/s; null where measured seconds are priced, "
+        "which hang on no such rate.",
+        examples=[[5.5e11, None]],
     )
-    server_flops_per_s: tuple[float | None, float | None] = Field(
-        description="Range of the server's speed, FLOPs/s.", examples=[[1e12, None]]
+    server_flops_per_s: tuple[float | None, float | None] | None = Field(
+        description="Range of the server's speed, FLOPs/s; null where measured seconds are priced.",
+        examples=[[1e12, None]],
     )
 
 
@@ -452,6 +528,54 @@ class NodeNamesOut(BaseModel):
     )
     server: list[str] = Field(
         description="Names of the server's nodes.", examples=[["node_linear"]]
+    )
+
+
+class UsedProfileOut(BaseModel):
+    """What a profile told of one side."""
+
+    profile_id: str = Field(description="Id of the profile.", examples=[PROFILE_ID])
+    name: str = Field(description="Its name.", examples=["a laptop on battery"])
+    used: Literal["node-seconds", "sustained-flops"] = Field(
+        description="`node-seconds`: what was measured of each node of this model; "
+        "`sustained-flops`: the profile knows other models only, so its FLOPS over these.",
+        examples=["node-seconds"],
+    )
+    flops_per_s: float = Field(
+        description="Sustained FLOPs per second: over this model, or over those that it knows.",
+        examples=[1.2e10],
+    )
+
+
+class UsedProfilesOut(BaseModel):
+    """What was used of the profiles that the request names."""
+
+    device: UsedProfileOut | None = Field(description="Of the device; null where none is named.")
+    server: UsedProfileOut | None = Field(description="Of the server; null where none is named.")
+
+
+_LOSSES = {"10": 0.0, "25": 0.0, "50": 0.031}
+
+
+class SensitivityOut(BaseModel):
+    """How much the cut loses where a figure of the request is not what it is said to be.
+
+    By percentage p (10, 25, 50): the share by which the objective's value of this cut exceeds the
+    least that any allowed cut has, if the figure is really (1 + p/100) or (1 - p/100) times as
+    high, whichever is worse. 0 where the cut stays best; null where it cannot be told.
+    """
+
+    device_flops_per_s: dict[str, float | None] = Field(
+        description="Loss by percentage if the device's speed is off (as FLOPs/s, or as measured).",
+        examples=[_LOSSES],
+    )
+    server_flops_per_s: dict[str, float | None] = Field(
+        description="Loss by percentage if the server's speed is off (as FLOPs/s, or as measured).",
+        examples=[_LOSSES],
+    )
+    bandwidth: dict[str, float | None] = Field(
+        description="Loss by percentage if uplink and downlink are off together (bits/s).",
+        examples=[_LOSSES],
     )
 
 
@@ -495,6 +619,13 @@ class SplitOut(BaseModel):
     nodes: NodeNamesOut | None = Field(
         default=None, description="Node names of both sides, with `include=nodes`."
     )
+    profiles: UsedProfilesOut | None = Field(
+        default=None, description="What was used of profiles, where the request names any."
+    )
+    sensitivity: SensitivityOut | None = Field(
+        default=None,
+        description="What the cut loses where a figure is off, with `include=sensitivity`.",
+    )
 
 
 class BatchAnswerOut(BaseModel):
@@ -511,6 +642,9 @@ class BatchAnswerOut(BaseModel):
         examples=[0.31],
     )
     optimal: bool = Field(description="Whether the cut is proved optimal.", examples=[True])
+    profiles: UsedProfilesOut | None = Field(
+        default=None, description="What was used of profiles, where the scenario names any."
+    )
 
 
 class BatchOut(BaseModel):

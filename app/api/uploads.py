@@ -13,11 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import ClientDisconnect
 
 from app.api.form import MEDIA_TYPE, FormReader, at_fault
+from app.api.rules import PRINTABLE
 from app.errors import BadBindingError, NotReadyError
 from app.services.spool import Spool, SpooledFile
 from app.services.workers import ReadOptions
-
-PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 
 
 class UploadIn(BaseModel):

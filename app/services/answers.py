@@ -12,6 +12,7 @@ from app.core.constraints import Constraints
 from app.core.dag import CostedDag, Mask
 from app.core.quantities import delay_of
 from app.core.scenario import Objective, Scenario, objective_prices
+from app.services.basis import Basis
 from app.services.cut_facts import cut_facts
 from app.services.prepared import PreparedModel
 from app.services.solving import Method, Solved
@@ -20,7 +21,11 @@ from app.services.switching import CurrentCut, Decision
 
 @dataclass(frozen=True, slots=True)
 class SplitQuery:
-    """One request for a cut; ``request`` is the JSON to keep beside a stored answer."""
+    """One request for a cut; ``request`` is the JSON to keep beside a stored answer.
+
+    ``basis``: what the model's own figures give way to; None where they do not. A rate of the
+    scenario means nothing where a profile stands for it.
+    """
 
     model_id: str
     scenario: Scenario
@@ -29,6 +34,7 @@ class SplitQuery:
     store: bool
     request: dict[str, Any]
     current: CurrentCut | None = None
+    basis: Basis | None = None
 
 
 def answer_of(

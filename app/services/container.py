@@ -4,7 +4,9 @@ import threading
 
 from app.services.halves import HalfService
 from app.services.models import ModelService
+from app.services.posing import Posing
 from app.services.prepared import PreparedModels
+from app.services.profiles import ProfileService
 from app.services.splits import SplitService
 from app.services.spool import Spool
 from app.services.workers import WorkerLimits, Workers
@@ -25,7 +27,8 @@ class Services:
         self.models = ModelService(
             self.database, self.prepared, self.workers, self.blobs, settings.keep_weights
         )
-        self.splits = SplitService(self.database, self.prepared)
+        self.profiles = ProfileService(self.database, self.prepared)
+        self.splits = SplitService(self.database, self.prepared, Posing(self.profiles))
         self.halves = HalfService(
             self.database, self.prepared, self.workers, self.blobs, self.spool
         )

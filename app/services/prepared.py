@@ -1,4 +1,9 @@
-"""Prepared models: what a warm ``/split`` needs, in a bounded cache of this process."""
+"""Prepared models: what a warm ``/split`` needs, in a bounded cache of this process.
+
+A variant of a model has the same nodes, and other figures: the bytes of smashed data in another
+type, or seconds that were measured per node in the place of FLOPs. It is a prepared model itself,
+kept with the one that it is made of.
+"""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -13,10 +18,11 @@ from sqlalchemy.exc import IntegrityError
 
 from app.core.blocks import Block, blocks_of
 from app.core.constraints import Constraints, ForcedSides, forced_sides
-from app.core.dag import CostedDag
+from app.core.dag import CostedDag, NodeWork
 from app.core.errors import TooManyCutsError
 from app.core.quantities import Cut, cut_of
 from app.core.scenario import Mode
+from app.core.smashed import SmashedDtype
 from app.core.splitting.blockwise import groups_of
 from app.core.splitting.cut_table import CutTable, Family
 from app.core.splitting.network import FlowNetwork, build_network
@@ -29,6 +35,8 @@ from app.store.packing import pack_table
 
 MOST_CONSTRAINED = 16
 """Sets of constraints whose tables a prepared model keeps."""
+MOST_VARIANTS = 16
+"""Variants that a prepared model keeps."""
 MOST_CUTS = 4096
 """Evaluated cuts that a prepared model keeps."""
 
@@ -41,16 +49,38 @@ class Constrained:
     tables: CutTables
 
 
+@dataclass(frozen=True, slots=True)
+class VariantKey:
+    """What a variant is made by, besides the model.
+
+    ``smashed_dtype``: what smashed data are cast to. ``device``, ``server``: where one of them has
+    measured seconds, what each side's come from: the id of a profile, or a speed in FLOPs per
+    second; else None.
+    """
+
+    smashed_dtype: SmashedDtype | None = None
+    device: str | float | None = None
+    server: str | float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class PreparedModel:
-    """A model's DAG, and what is derived from it once instead of at every request."""
+    """A model's DAG, and what is derived from it once instead of at every request.
+
+    ``free``: without constraints. ``work``: seconds that were measured per node; None for FLOPs.
+    ``key``: what it is a variant by, if it is one.
+    """
 
     model_id: str
     dag: CostedDag
     free: Constrained
-    """Without constraints."""
+    work: NodeWork | None = None
+    key: VariantKey = VariantKey()
     _constrained: LRUCache[Constraints, Constrained] = field(
         default_factory=lambda: LRUCache(MOST_CONSTRAINED)
+    )
+    _variants: LRUCache[VariantKey, "PreparedModel"] = field(
+        default_factory=lambda: LRUCache(MOST_VARIANTS)
     )
     # Plain dictionaries, as single steps on these need no lock; emptied when they are full.
     _cuts: dict[tuple[bytes, Mode], Cut] = field(default_factory=dict)
@@ -65,6 +95,28 @@ class PreparedModel:
         free = Constrained(forced_sides(dag, Constraints()), CutTables(dag, known=known))
         return cls(model_id, dag, free)
 
+    def known_variant(self, key: VariantKey) -> "PreparedModel | None":
+        """A variant that was made before, if it is still here."""
+        if key == self.key:
+            return self
+        with self._lock:
+            return self._variants.get(key)
+
+    def variant(self, key: VariantKey, work: NodeWork | None = None) -> "PreparedModel":
+        """The model with other figures; ``work``: what ``key.device`` and ``key.server`` mean.
+
+        Made when it is first asked for, but for its tables.
+        """
+        known = self.known_variant(key)
+        if known is not None:
+            return known
+        dag = self.dag.smashed_as(key.smashed_dtype)
+        free = Constrained(self.free.forced, CutTables(dag, work=work))
+        made = PreparedModel(self.model_id, dag, free, work, key)
+        with self._lock:
+            # Whoever was first has it; the other's would have its tables built once more.
+            return self._variants.setdefault(key, made)
+
     def under(self, constraints: Constraints) -> Constrained:
         """The model under constraints. Raises ``SplitError`` where they cannot hold."""
         if constraints.is_empty:
@@ -73,7 +125,7 @@ class PreparedModel:
             constrained = self._constrained.get(constraints)
         if constrained is None:
             forced = forced_sides(self.dag, constraints)
-            constrained = Constrained(forced, CutTables(self.dag, forced))
+            constrained = Constrained(forced, CutTables(self.dag, forced, self.work))
             with self._lock:
                 self._constrained[constraints] = constrained
         return constrained
@@ -83,7 +135,7 @@ class PreparedModel:
         key = (table.on_device_bits[row].tobytes(), mode)
         cut = self._cuts.get(key)
         if cut is None:
-            cut = cut_of(self.dag, table.on_device(row), mode)
+            cut = cut_of(self.dag, table.on_device(row), mode, self.work)
             if len(self._cuts) >= MOST_CUTS:
                 self._cuts.clear()
             self._cuts[key] = cut
@@ -109,17 +161,22 @@ class PreparedModel:
     @cached_property
     def network(self) -> FlowNetwork:
         """The flow network of the general algorithm."""
-        return build_network(self.dag)
+        return build_network(self.dag, self.work)
+
+    @property
+    def has_network(self) -> bool:
+        """Whether the flow network is there already."""
+        return "network" in self.__dict__
 
     def grouped_network(self, table: CutTable) -> FlowNetwork:
         """The flow network of the block-wise algorithm, for the situations that a table serves."""
-        return build_network(self.dag, group_of_node=groups_of(table))
+        return build_network(self.dag, self.work, groups_of(table))
 
     @cached_property
     def device_only(self) -> dict[Mode, Cut]:
         """Everything on the device."""
         everything = np.ones(self.dag.node_count, dtype=np.bool_)
-        return {mode: cut_of(self.dag, everything, mode) for mode in Mode}
+        return {mode: cut_of(self.dag, everything, mode, self.work) for mode in Mode}
 
     @cached_property
     def server_only(self) -> dict[Mode, Cut] | None:
@@ -128,25 +185,38 @@ class PreparedModel:
         nothing = np.zeros(self.dag.node_count, dtype=np.bool_)
         if not self.dag.is_cut(nothing):
             return None
-        return {mode: cut_of(self.dag, nothing, mode) for mode in Mode}
+        return {mode: cut_of(self.dag, nothing, mode, self.work) for mode in Mode}
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory, estimated: the arrays of DAG, network and tables, and the names."""
-        holders: tuple[CostedDag | FlowNetwork | CutTable, ...] = (
-            self.dag,
-            self.network,
-            *self.free.tables.built.values(),
-        )
-        arrays = [
-            value
-            for holder in holders
-            for value in (getattr(holder, name) for name in holder.__dataclass_fields__)
-            if isinstance(value, np.ndarray)
-        ]
+        """Bytes in memory, estimated: the arrays of DAG, network and tables, the names, and what
+        the variants have of their own."""
+        tables = self.free.tables.built.values()
         names = (*self.dag.node_names, *self.dag.tensor_names, *self.dag.parameter_names)
-        # A name costs its characters, the object around them and its share of two dictionaries.
-        return sum(array.nbytes for array in arrays) + sum(len(name) + 200 for name in names)
+        with self._lock:
+            variants = list(self._variants.values())
+        return (
+            _array_bytes(self.dag, self.network, *tables)
+            # The characters, the object around them and its share of two dictionaries.
+            + sum(len(name) + 200 for name in names)
+            + sum(variant._own_bytes for variant in variants)
+        )
+
+    @property
+    def _own_bytes(self) -> int:
+        """Of a variant: what it does not share with the model."""
+        network = [self.network] if self.has_network else []
+        work = [] if self.work is None else [self.work]
+        return _array_bytes(*network, *work, *self.free.tables.built.values())
+
+
+def _array_bytes(*holders: CostedDag | FlowNetwork | CutTable | NodeWork) -> int:
+    return sum(
+        value.nbytes
+        for holder in holders
+        for value in (getattr(holder, name) for name in holder.__dataclass_fields__)
+        if isinstance(value, np.ndarray)
+    )
 
 
 class PreparedModels:
@@ -187,14 +257,19 @@ class PreparedModels:
             self._cache.pop(model_id, None)
 
     def build_all(self, model: PreparedModel, families: Sequence[Family]) -> None:
-        """Have tables of a model without constraints built, and keep them for other processes.
+        """Have tables of a model without constraints built, and keep them for other processes,
+        but for those of a variant, which count against the bound of this one's cache alone.
 
         A table that is out of reach is left out; whoever asks for it is told.
         """
         for family in families:
             if not model.free.tables.has(family):
                 with suppress(TooManyCutsError):
-                    self._keep_table(model, family, model.free.tables.get(family))
+                    table = model.free.tables.get(family)
+                    if model.key == VariantKey():
+                        self._keep_table(model, family, table)
+                    else:
+                        self._weigh_again(model.model_id)
 
     def _keep_table(self, model: PreparedModel, family: Family, table: CutTable) -> None:
         try:
@@ -204,11 +279,13 @@ class PreparedModels:
             # The model was deleted meanwhile.
             self.discard(model.model_id)
         else:
-            self._weigh_again(model)
+            self._weigh_again(model.model_id)
 
-    def _weigh_again(self, model: PreparedModel) -> None:
+    def _weigh_again(self, model_id: str) -> None:
+        """See that the cache keeps its bound, now that a model takes more memory."""
         with self._lock:
-            if self._cache.pop(model.model_id, None) is model:
+            model = self._cache.pop(model_id, None)
+            if model is not None:
                 self._keep(model)
 
     def _keep(self, model: PreparedModel) -> None:

@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,11 +12,14 @@ from sqlalchemy.exc import IntegrityError
 
 from app.core.constraints import Constraints
 from app.core.dag import Mask
+from app.core.scenario import Scenario
 from app.errors import NotFoundError
 from app.services.answers import SplitQuery, answer_of, node_names
-from app.services.batches import BatchSolved, ScenarioGroup, solve_batch
+from app.services.batches import BatchSolved, PosedGroup, ScenarioGroup, solve_batch
+from app.services.posing import Posing
 from app.services.prepared import PreparedModel, PreparedModels
-from app.services.solving import Solved, families_needed, solve
+from app.services.sensitivity import Losses, sensitivity_of
+from app.services.solving import Method, Solved, families_needed, solve
 from app.services.switching import Decision, decide
 from app.store import splits as split_store
 from app.store.database import Database
@@ -42,16 +45,23 @@ class BatchQuery:
 class SplitService:
     """Splits of the models of one database."""
 
-    def __init__(self, database: Database, prepared: PreparedModels) -> None:
+    def __init__(self, database: Database, prepared: PreparedModels, posing: Posing) -> None:
         self._database = database
         self._prepared = prepared
+        self._posing = posing
 
-    async def split(self, query: SplitQuery, include_nodes: bool = False) -> dict[str, Any]:
+    async def split(
+        self, query: SplitQuery, include_nodes: bool = False, include_sensitivity: bool = False
+    ) -> dict[str, Any]:
         """The best cut, as JSON; committed before it is answered if the query says to store it.
 
-        Raises ``SplitError`` or ``NotFoundError``.
+        Raises ``SplitError``, ``NotFoundError`` or ``InvalidProfileError``.
         """
-        model = await self.prepared(query.model_id)
+        model, profiles = await self.prepared(query.model_id), None
+        if query.basis is not None:
+            posed = await self._posing.pose(model, query.scenario, query.basis)
+            model, profiles = posed.model, posed.profiles
+            query = replace(query, scenario=posed.scenario)
         started = time.perf_counter()
         if _is_quick(model, query):
             solved = solve(model, query.scenario, query.constraints, query.method)
@@ -62,6 +72,12 @@ class SplitService:
             decision = await to_thread.run_sync(self._decide, model, query, solved)
         answer = answer_of(model, query, solved, decision, time.perf_counter() - started)
         chosen = solved.cut if decision is None else decision.cut
+        if profiles is not None:
+            answer["profiles"] = profiles
+        if include_sensitivity:
+            answer["sensitivity"] = await to_thread.run_sync(
+                self._sensitivity, model, query, chosen.on_device
+            )
         if query.store:
             row = _row(query, answer, chosen.on_device)
             await to_thread.run_sync(self._store, [row])
@@ -74,11 +90,13 @@ class SplitService:
         """The best cut for each scenario, as JSON; all are committed, or none, where they are to
         be stored.
 
-        Raises ``SplitError``, naming the scenario at fault, or ``NotFoundError``.
+        Raises ``SplitError``, naming the scenario at fault, ``NotFoundError`` or
+        ``InvalidProfileError``.
         """
         model = await self.prepared(query.model_id)
+        groups = await self._posing.pose_groups(model, query.groups)
         started = time.perf_counter()
-        solved = await to_thread.run_sync(self._solve_batch, model, query)
+        solved = await to_thread.run_sync(self._solve_batch, model, groups, query)
         if query.requests:
             share_s = (time.perf_counter() - started) / query.count
             places = range(len(solved.answers))
@@ -108,15 +126,28 @@ class SplitService:
         return items, page.next_cursor
 
     def _solve_cold(self, model: PreparedModel, query: SplitQuery) -> Solved:
-        if query.constraints.is_empty:
-            self._prepared.build_all(model, families_needed(query.scenario, query.method))
+        self._build(model, query.scenario, query.constraints, query.method)
         return solve(model, query.scenario, query.constraints, query.method)
 
-    def _solve_batch(self, model: PreparedModel, query: BatchQuery) -> BatchSolved:
-        if query.constraints.is_empty:
-            for group in query.groups:
-                self._prepared.build_all(model, families_needed(group.scenario, "table"))
-        return solve_batch(model, query.constraints, query.groups, query.count)
+    def _sensitivity(
+        self, model: PreparedModel, query: SplitQuery, on_device: Mask
+    ) -> dict[str, Losses]:
+        self._build(model, query.scenario, query.constraints, "table")
+        return sensitivity_of(model, query.scenario, query.constraints, on_device)
+
+    def _build(
+        self, model: PreparedModel, scenario: Scenario, constraints: Constraints, method: Method
+    ) -> None:
+        """Have tables built ahead, so that other processes, or the cache's bound, have them too."""
+        if constraints.is_empty:
+            self._prepared.build_all(model, families_needed(model, scenario, method))
+
+    def _solve_batch(
+        self, model: PreparedModel, groups: Sequence[PosedGroup], query: BatchQuery
+    ) -> BatchSolved:
+        for group in groups:
+            self._build(group.posed.model, group.posed.scenario, query.constraints, "table")
+        return solve_batch(model, query.constraints, groups, query.count)
 
     def _decide(self, model: PreparedModel, query: SplitQuery, solved: Solved) -> Decision:
         assert query.current is not None
@@ -163,10 +194,15 @@ class SplitService:
 
 def _is_quick(model: PreparedModel, query: SplitQuery) -> bool:
     """Whether a cut is found in so little time that the event loop may do it itself."""
-    if query.method in ("general", "blockwise"):
-        return query.constraints.is_empty and model.dag.node_count <= MOST_NODES_INLINE
+    if query.method in ("general", "blockwise") and not (
+        query.constraints.is_empty
+        and model.dag.node_count <= MOST_NODES_INLINE
+        and model.has_network
+    ):
+        return False
     tables = model.under(query.constraints).tables
-    return all(tables.has(family) for family in families_needed(query.scenario, query.method))
+    needed = families_needed(model, query.scenario, query.method)
+    return all(tables.has(family) for family in needed)
 
 
 def _row(query: SplitQuery, answer: dict[str, Any], on_device: Mask) -> SplitRow:
@@ -185,6 +221,7 @@ def _batch_row(
 ) -> SplitRow:
     """A result of a batch in the form of a single one; ``solve_s``: its share of the time."""
     answer, server_only_s = solved.answers[place], solved.server_only_s
+    told = {"profiles": answer["profiles"]} if "profiles" in answer else {}
     single = {
         "id": None,
         "model_id": model.model_id,
@@ -196,11 +233,12 @@ def _batch_row(
             "server_only_s": None if server_only_s is None else float(server_only_s[place]),
         },
         "objective_value": answer["objective_value"],
-        "optimal": True,
+        "optimal": answer["optimal"],
         "gap": None,
         "method": "table",
         "solve_s": solve_s,
         "valid_while": None,
+        **told,
     }
     return SplitRow(
         id=secrets.token_hex(16),

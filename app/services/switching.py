@@ -81,7 +81,7 @@ def decide(
         gain = 0.0
     if gain * current.horizon_rounds > current.switching_s:
         return Decision(False, solved.cut, solved.value, gain, current, current_value)
-    cut = cut_of(model.dag, on_device, scenario.mode)
+    cut = cut_of(model.dag, on_device, scenario.mode, model.work)
     return Decision(True, cut, current_value, gain, current, current_value)
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     LargeBinary,
@@ -95,3 +96,25 @@ splits = Table(
     Index(None, "model_id", "created_at", "id"),
 )
 """One row per stored result; ``on_device`` is a bit per node of the DAG, 1 for the device."""
+
+profiles = Table(
+    "profiles",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("flops_per_s", Float, nullable=False),
+    Column("summary", JSON, nullable=False),
+    Index(None, "created_at", "id"),
+)
+"""One row per measured machine; ``flops_per_s`` is what it sustains over all its models."""
+
+profile_models = Table(
+    "profile_models",
+    metadata,
+    Column("profile_id", ForeignKey("profiles.id", ondelete="CASCADE"), primary_key=True),
+    Column("model_id", String(32), primary_key=True),
+    Column("node_seconds", LargeBinary, nullable=False),
+)
+"""The seconds per node of a model on a machine, compressed. The model may be gone: if it is
+uploaded again, it has the same id, and the same nodes."""

@@ -1,6 +1,7 @@
 """Bad input: each is refused with a problem that says what is wrong; nothing is stored; the service
 goes on."""
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from app.api.profile_example import PROFILE_REQUEST
 from tests.fixture_models import BY_NAME
 from tests.server import (
     DEMO_BYTES,
@@ -24,6 +26,7 @@ from tests.server import (
 )
 
 Json = dict[str, Any]
+JSON = "application/json"
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,30 @@ def sends(
         return client.post("/split", content=content, headers=headers)
 
     return Case(name, ask, status, kind, words)
+
+
+def profiles(
+    label: str, kind: str, words: str, loc: list[str | int], edit: Callable[[Json], object]
+) -> Case:
+    """A case of POST /profiles, by how a good body for the demo model is edited; the problem has to
+    name the field at fault."""
+
+    def ask(client: httpx.Client, model_id: str) -> httpx.Response:
+        body = copy.deepcopy(PROFILE_REQUEST)
+        assert body["models"][0]["model_id"] == model_id
+        edit(body)
+        content = json.dumps(body)
+        response = client.post("/profiles", content=content, headers={"Content-Type": JSON})
+        assert ["body", *loc] in [error["loc"] for error in response.json()["errors"]]
+        return response
+
+    return Case(f"profile: {label}", ask, 422, kind, (words,))
+
+
+def seconds(body: Json) -> dict[str, float]:
+    """Of the nodes of the only model of a profile."""
+    found: dict[str, float] = body["models"][0]["node_seconds"]
+    return found
 
 
 def asks(method: str, path: str, status: int, kind: str, *words: str, **options: Any) -> Case:
@@ -392,6 +419,203 @@ SPLITS = [
     asks("POST", "/split?include=edges", 422, "invalid-request", "query.include", json={}),
 ]
 
+MACHINES = [
+    *(
+        splits(
+            f"{' and '.join(given)} of the {side}",
+            "invalid-request",
+            f"body.{side}.{second}: {' and '.join(given)} say the same thing",
+            changes={side: {name: 1e9 if name == "flops_per_s" else "x" for name in given}},
+        )
+        for side in ("device", "server")
+        for given, second in (
+            (("flops_per_s", "profile_id"), "profile_id"),
+            (("flops_per_s", "preset"), "preset"),
+            (("profile_id", "preset"), "preset"),
+            (("flops_per_s", "profile_id", "preset"), "profile_id"),
+        )
+    ),
+    splits(
+        "no machine", "invalid-request", "body.device.flops_per_s", device={"memory_bytes": 1e9}
+    ),
+    splits("unknown preset", "unknown-preset", "'jetson-tx2'", device={"preset": "jetson-tx"}),
+    splits("a link for a device", "unknown-preset", "jetson-tx1", device={"preset": "lte"}),
+    splits("unknown link", "unknown-preset", "'ethernet-1g'", link={"preset": "ethernet"}),
+    splits("a long preset", "invalid-request", "link.preset", link={"preset": "x" * 65}),
+    splits("a null character for a preset", "unknown-preset", server={"preset": "\x00"}),
+    splits("half a link", "invalid-request", "downlink", link={"uplink_bits_per_s": 1e6}),
+    splits(
+        "null for a round trip", "invalid-request", link={"preset": "lte", "round_trip_s": None}
+    ),
+    splits(
+        "another type of smashed data",
+        "invalid-request",
+        "body.link.smashed_dtype",
+        "'float16' or 'int8'",
+        link={"preset": "lte", "smashed_dtype": "float32"},
+    ),
+    splits("unknown profile", "not-found", "'nope'", status=404, device={"profile_id": "nope"}),
+    splits("no such profile", "not-found", status=404, server={"profile_id": "0" * 32}),
+    splits(
+        "a null character for a profile", "not-found", status=404, server={"profile_id": "\x00"}
+    ),
+    splits("a number for a profile", "invalid-request", "profile_id", server={"profile_id": 7}),
+    splits("a long profile id", "invalid-request", "profile_id", device={"profile_id": "x" * 65}),
+]
+
+WRONG: dict[str, tuple[Any, ...]] = {
+    "whole_s": (0, -1, float("nan"), 86_401.0, "1", None),
+    "flops_per_s": (-1, 1.01e18, float("inf"), "1"),
+    "spread": (-0.1, float("nan")),
+    "runs": (0, -1, 1.5, 2**31 + 1),
+    "node_seconds": (None, [], 1),
+    "model_id": (None, 7, "x" * 65),
+    "seconds": (1,),
+}
+"""Of a model in a profile."""
+MODELS_0: list[str | int] = ["models", 0]
+PROFILES = [
+    profiles(
+        "unknown model",
+        "invalid-profile",
+        "upload it before",
+        [*MODELS_0, "model_id"],
+        lambda body: body["models"][0].update(model_id="0" * 32),
+    ),
+    profiles(
+        "no model id",
+        "invalid-profile",
+        "there is no model '\\x00'",
+        [*MODELS_0, "model_id"],
+        lambda body: body["models"][0].update(model_id="\x00"),
+    ),
+    profiles(
+        "a node that is not there",
+        "invalid-profile",
+        "no node named 'node_Conv_81'; near it are 'node_Conv_81",
+        [*MODELS_0, "node_seconds", "node_Conv_81"],
+        lambda body: seconds(body).update({"node_Conv_81": 0.0}),
+    ),
+    profiles(
+        "a node that is missing",
+        "invalid-profile",
+        "the seconds of 1 of the model's 100 nodes are missing, 'n4_9'",
+        [*MODELS_0, "node_seconds"],
+        lambda body: seconds(body).pop("n4_9"),
+    ),
+    profiles(
+        "no nodes",
+        "invalid-request",
+        "the nodes take 0 s together",
+        [*MODELS_0, "node_seconds"],
+        lambda body: seconds(body).clear(),
+    ),
+    *(
+        profiles(
+            f"{value} seconds of a node",
+            "invalid-request",
+            words,
+            [*MODELS_0, "node_seconds", "n4"],
+            lambda body, value=value: seconds(body).update(n4=value),  # type: ignore[misc]
+        )
+        for value, words in (
+            (-1e-9, "greater than or equal to 0"),
+            (float("nan"), "finite"),
+            (float("inf"), "finite"),
+            (86_401.0, "less than or equal to 86400"),
+            ("1", "valid number"),
+            (None, "valid number"),
+            (True, "valid number"),
+        )
+    ),
+    *(
+        profiles(
+            f"{value} for {name}",
+            "invalid-request",
+            name,
+            [*MODELS_0, name],
+            lambda body, name=name, value=value: body["models"][0].update({name: value}),  # type: ignore[misc]
+        )
+        for name, values in WRONG.items()
+        for value in values
+    ),
+    profiles(
+        "nodes that do not sum to the whole",
+        "invalid-request",
+        "agree within 5 %",
+        [*MODELS_0, "node_seconds"],
+        lambda body: seconds(body).update(n4=1.0),
+    ),
+    profiles(
+        "FLOPS of another batch",
+        "invalid-profile",
+        "measure batches of 1 samples",
+        [*MODELS_0, "flops_per_s"],
+        lambda body: body["models"][0].update(flops_per_s=2 * body["models"][0]["flops_per_s"]),
+    ),
+    profiles(
+        "a model twice",
+        "invalid-request",
+        "is there twice",
+        ["models"],
+        lambda body: body["models"].append(body["models"][0]),
+    ),
+    profiles(
+        "no models", "invalid-request", "models", ["models"], lambda body: body["models"].clear()
+    ),
+    profiles(
+        "too many models",
+        "invalid-request",
+        "100",
+        ["models"],
+        lambda body: body["models"].extend({**body["models"][0]} for _ in range(100)),
+    ),
+    *(
+        profiles(
+            f"{value!r} for {name}"[:60],
+            "invalid-request",
+            name,
+            [name],
+            lambda body, name=name, value=value: body.update({name: value}),  # type: ignore[misc]
+        )
+        for name, value in (
+            ("name", ""),
+            ("name", "x" * 201),
+            ("name", "a\nb"),
+            ("name", None),
+            ("threads", 0),
+            ("threads", 2**20 + 1),
+            ("machine", None),
+            ("nmae", "x"),
+        )
+    ),
+    profiles(
+        "no processor",
+        "invalid-request",
+        "machine.cpu",
+        ["machine", "cpu"],
+        lambda body: body["machine"].pop("cpu"),
+    ),
+    asks(
+        "POST",
+        "/profiles",
+        422,
+        "invalid-request",
+        "not JSON",
+        content="{",
+        headers={"Content-Type": JSON},
+    ),
+    asks("POST", "/profiles", 415, "unsupported-media-type", content="{}"),
+    asks("POST", "/profiles?x=1", 422, "invalid-request", "query.x", json=PROFILE_REQUEST),
+    asks("GET", "/profiles/nope", 404, "not-found", "'nope'"),
+    asks("DELETE", "/profiles/nope", 404, "not-found", "'nope'"),
+    asks("DELETE", "/profiles/%00", 404, "not-found"),
+    asks("GET", f"/profiles/{'x' * 65}", 422, "invalid-request", "profile_id"),
+    asks("GET", "/profiles?limit=0", 422, "invalid-request", "limit"),
+    asks("GET", "/profiles?cursor=abc", 422, "bad-cursor", "next_cursor"),
+    asks("PUT", "/profiles", 405, "method-not-allowed", "GET, POST"),
+]
+
 OTHERS = [
     asks("GET", "/nothing", 404, "not-found", "/nothing", "/docs"),
     asks("GET", "/", 404, "not-found"),
@@ -437,15 +661,15 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize("case", [*MODELS, *SPLITS, *OTHERS], ids=str)
+@pytest.mark.parametrize("case", [*MODELS, *SPLITS, *MACHINES, *PROFILES, *OTHERS], ids=str)
 def test_bad_input_is_refused(client: httpx.Client, demo_model: dict[str, Any], case: Case) -> None:
     """The request is refused with a problem of the right type that says what is wrong, nothing is
     stored, and the next good request is answered."""
-    before = listed(client, "/models"), listed(client, "/splits")
+    before = [listed(client, f"/{rows}") for rows in ("models", "splits", "profiles")]
     body = assert_problem(case.ask(client, demo_model["id"]), case.status, case.kind)
     for word in case.words:
         assert word in body["detail"]
-    assert (listed(client, "/models"), listed(client, "/splits")) == before
+    assert [listed(client, f"/{rows}") for rows in ("models", "splits", "profiles")] == before
     assert split(client, scenario(demo_model["id"], store=False))["optimal"] is True
 
 

@@ -85,6 +85,9 @@ def test_page_shows_every_route(page: Page) -> None:
         "/models/{model_id}/blocks",
         "/models/{model_id}/cuts",
         "/models/{model_id}/graph",
+        "/presets",
+        "/profiles",
+        "/profiles/{profile_id}",
         "/readyz",
         "/split",
         "/split/batch",
@@ -93,7 +96,7 @@ def test_page_shows_every_route(page: Page) -> None:
         "/splits/{split_id}/device.onnx",
         "/splits/{split_id}/server.onnx",
     ]
-    assert page.locator(".opblock-tag").count() == 3
+    assert page.locator(".opblock-tag").count() == 4
     assert all(page.locator(".opblock-summary-description").all_inner_texts())
 
 

@@ -87,6 +87,38 @@ def test_extreme_rates_are_answered_or_refused(client: httpx.Client, model: str)
     assert answered > 10
 
 
+@pytest.mark.parametrize("model", ["demo", "branching"])
+def test_extreme_powers_are_answered_or_refused(client: httpx.Client, model: str) -> None:
+    """Watts at the ends of doubles, zero among them, beside slow links, with a limit of memory or
+    without, are answered in finite numbers, or refused as unpriceable or infeasible, and a batch
+    decides as a single request does; losses are finite or not told."""
+    model_id = uploaded(client, {"demo": DEMO_BYTES, "branching": branching()}[model])["id"]
+    choose, kinds = random.Random(6), set()
+    for _ in range(120):
+        watts = {name: choose.choice((0.0, 5.0, *RATES)) for name in POWER}
+        memory = {"memory_bytes": 10 ** choose.uniform(3, 9)} if choose.random() < 0.5 else {}
+        rates = ("uplink_bits_per_s", "downlink_bits_per_s")
+        body = scenario(
+            model_id,
+            mode=choose.choice(("training", "inference")),
+            objective="energy",
+            device={"flops_per_s": choose.choice((1e-150, 1e9)), **watts, **memory},
+            link={name: choose.choice((1e-290, 1e-150, 1e7)) for name in rates},
+            constraints={"keep_inputs_on_device": choose.random() < 0.5},
+        )
+        response = client.post("/split", json=body, params={"include": "sensitivity"})
+        assert finite(response.json()), (body, response.text)
+        if response.status_code != 200:
+            assert response.status_code == 422, response.text
+            assert response.json()["type"] in REFUSALS
+        kinds.add(response.json().get("type"))
+        common = {name: body.pop(name) for name in ("model_id", "constraints")}
+        several = client.post("/split/batch", json={**common, "scenarios": [body]})
+        assert several.status_code == response.status_code, (body, response.text, several.text)
+        assert several.json().get("type") == response.json().get("type")
+    assert kinds >= {None, "unpriceable", "infeasible"}
+
+
 def test_extreme_switching(client: httpx.Client) -> None:
     """Switching times and horizons at the ends of what is accepted give a decision."""
     model_id = uploaded(client, DEMO_BYTES)["id"]

@@ -4,6 +4,7 @@ import os
 import socket
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from io import BytesIO
@@ -401,26 +402,26 @@ def test_a_client_that_hangs_up_holds_nothing(tmp_path: Path) -> None:
         # Larger than what socket buffers take, so that the service is in the middle.
         model = uploaded(client, perceptron(width=1500))
         split_id = cut_in_the_middle(client, model["id"])
-        opened = len(open_files(server))
+        opened = Counter(open_files(server))
         for _ in range(5):
             with socket.create_connection(("127.0.0.1", server.port)) as connection:
                 path = f"/splits/{split_id}/server.onnx"
                 connection.sendall(f"GET {path} HTTP/1.1\r\nHost: kerf\r\n\r\n".encode())
                 assert connection.recv(20).startswith(b"HTTP/1.1 200")
         give_up_at = time.monotonic() + 30
-        while any("/blobs/" in name or "upload-" in name for name in open_files(server)):
-            assert time.monotonic() < give_up_at, open_files(server)
+        while held := Counter(open_files(server)) - opened:
+            assert time.monotonic() < give_up_at, held
             assert client.get("/healthz").status_code == 200
-        assert len(open_files(server)) <= opened + 2
 
 
 def open_files(server: Server) -> list[str]:
-    """What the files are that the service has open."""
+    """What the files are that the service has open, but for its database, to which several at once
+    need several connections, which stay."""
     names = []
     for entry in Path(f"/proc/{server.pid}/fd").iterdir():
         with suppress(OSError):
             names.append(str(entry.readlink()))
-    return [name for name in names if name.startswith("/")]
+    return [name for name in names if name.startswith("/") and "/kerf.db" not in name]
 
 
 def test_forged_marks(client: httpx.Client) -> None:

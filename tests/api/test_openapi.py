@@ -1,5 +1,6 @@
 """The OpenAPI document: complete, true, and with examples that run as they stand."""
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +9,7 @@ import httpx
 import pytest
 
 from app.api.examples import BATCH_ANSWER, BATCH_REQUEST, DEMO_MODEL_ID, MODEL, SPLIT_ANSWER
+from app.api.profile_example import PROFILE_ANSWER, PROFILE_REQUEST
 from app.demo.demo import DEMO_MODEL
 from tests.server import Server, assert_problem, split
 
@@ -104,9 +106,21 @@ def test_document_names_every_route(document: Json, server: Server) -> None:
         "POST /split/batch",
         "GET /splits",
         "GET /splits/{split_id}",
+        "POST /profiles",
+        "GET /profiles",
+        "GET /profiles/{profile_id}",
+        "DELETE /profiles/{profile_id}",
+        "GET /presets",
         "GET /healthz",
         "GET /readyz",
     }
+
+
+def test_calls_stand_with_their_like(document: Json) -> None:
+    """Measured machines and common ones, which tell speeds, are one group."""
+    tags = {name: operation["tags"] for name, operation in operations(document)}
+    for name in ("POST /profiles", "GET /profiles/{profile_id}", "GET /presets"):
+        assert tags[name] == ["profiles"]
 
 
 def test_every_field_and_parameter_is_explained(document: Json) -> None:
@@ -167,9 +181,14 @@ def test_every_route_lists_its_problems(document: Json) -> None:
             assert body["example"]["status"] == int(status)
 
 
+SPEEDS = ("flops_per_s", "profile_id", "preset")
+"""Of which a machine has one."""
+
+
 def request_examples(document: Json) -> list[tuple[str, str, Any]]:
     """(method, path, body) of every example of a JSON request body: those that the schema states
-    as a whole, and the one that the examples of its fields make together."""
+    as a whole, and those that the examples of its fields make together, with each of the ways to
+    say how fast a machine is."""
     found = []
     for name, operation in operations(document):
         method, path = name.split()
@@ -177,21 +196,26 @@ def request_examples(document: Json) -> list[tuple[str, str, Any]]:
         if content is None:
             continue
         schema = resolve(document, content["schema"]["$ref"])
-        wholes = [*schema.get("examples", []), _from_fields(document, schema)]
+        wholes = [*schema.get("examples", [])]
+        for speed in SPEEDS if path.startswith("/split") else SPEEDS[:1]:
+            wholes.append(_from_fields(document, schema, {*SPEEDS} - {speed}))
         found += [(method, path, whole) for whole in wholes]
     return found
 
 
-def _from_fields(document: Json, schema: Json) -> Any:
-    """What the examples of fields make together; a list of objects has one of them."""
+def _from_fields(document: Json, schema: Json, without: set[str]) -> Any:
+    """What the examples of fields make together; a list of objects has one of them, and a machine
+    is without some of its fields."""
     body = {}
     for field, facts in schema["properties"].items():
+        if {*SPEEDS} <= set(schema["properties"]) and field in without:
+            continue
         nested = facts.get("$ref")
         items = facts.get("items", {}).get("$ref")
         if nested is not None:
-            body[field] = _from_fields(document, resolve(document, nested))
+            body[field] = _from_fields(document, resolve(document, nested), without)
         elif items is not None:
-            body[field] = [_from_fields(document, resolve(document, items))]
+            body[field] = [_from_fields(document, resolve(document, items), without)]
         else:
             body[field] = facts["examples"][0]
     return body
@@ -199,12 +223,14 @@ def _from_fields(document: Json, schema: Json) -> Any:
 
 def test_examples_run_as_they_stand(client: httpx.Client, demo_model: Json, document: Json) -> None:
     """With the demo model uploaded, every request example of the document succeeds as it stands,
-    and the answer has the fields of the documented answer, all the way down (and `switching`, where
-    the example of each field is put in, the current cut among them)."""
+    and the answer has the fields of the documented answer, all the way down (and, where the example
+    of each field is put in, what is told of the current cut, of profiles and of smashed data)."""
     assert demo_model["id"] == DEMO_MODEL_ID
     examples = request_examples(document)
-    assert {path for _, path, _ in examples} == {"/split", "/split/batch"}
-    assert len(examples) == 4
+    assert {path for _, path, _ in examples} == {"/split", "/split/batch", "/profiles"}
+    assert len(examples) == 4 + 4 + 2
+    # A profile is there before it is named.
+    examples.sort(key=lambda example: example[1] != "/profiles")
     for method, path, body in examples:
         response = client.request(method, path, json=body)
         assert response.status_code in (200, 201), response.text
@@ -214,6 +240,17 @@ def test_examples_run_as_they_stand(client: httpx.Client, demo_model: Json, docu
         answer = response.json()
         if "current_cut" in body:
             assert answer.pop("switching")["decision"] in ("stay", "move")
+        is_named = "profile_id" in json.dumps(body)
+        if is_named and "valid_while" in answer:
+            ranges = answer["valid_while"].items()
+            answer["valid_while"] = {name: ends or [None, None] for name, ends in ranges}
+        for part in (answer, *answer.get("answers", [])):
+            assert ("device" in part.pop("profiles", {})) == (is_named and "delay" in part)
+        for cut in (answer.get("cut", {}), *answer.get("cuts", [])):
+            for tensor in cut.get("cut_tensors", []):
+                is_cast = "smashed_dtype" in json.dumps(body)
+                assert (tensor.pop("smashed_dtype", None) is not None) == is_cast
+                tensor.pop("smashed_bytes", None)
         assert _shape(answer) == _shape(example)
 
 
@@ -239,6 +276,8 @@ def test_documented_answers_are_the_real_ones(
     assert answer == _approximately(SPLIT_ANSWER)
     batch = client.post("/split/batch", json=BATCH_REQUEST)
     assert batch.json() == _approximately(BATCH_ANSWER)
+    profile = client.post("/profiles", json=PROFILE_REQUEST).json()
+    assert {**profile, "created_at": PROFILE_ANSWER["created_at"]} == _approximately(PROFILE_ANSWER)
 
 
 def _approximately(part: Any) -> Any:
@@ -253,6 +292,7 @@ def test_parameter_examples_are_accepted(client: httpx.Client, demo_model: Json)
     """The examples of query and path parameters are right: no problem but that of a result that is
     only an example."""
     document = client.get("/openapi.json").json()
+    assert client.post("/profiles", json=PROFILE_REQUEST).status_code in (200, 201)
     for name, operation in operations(document):
         method, path = name.split()
         if method != "GET":

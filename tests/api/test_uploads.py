@@ -155,7 +155,8 @@ def test_large_upload_takes_little_memory(tmp_path: Path) -> None:
         idle_bytes = resident_bytes(idle)
         with watched(server.pid) as peak:
             model = large_upload(server, path).json()
-        assert peak.processes == 3
+        # The worker that reads was seen; the one that builds more tables may have been, too.
+        assert peak.processes in (3, 4)
         assert peak.nbytes - idle_bytes < 150 * MB
         assert resident_bytes(idle, "VmHWM") - idle_bytes < 100 * MB
         assert model["parameter_bytes"] == 18 * 4 * 2048**2

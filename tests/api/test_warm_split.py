@@ -12,6 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, Pool, event
 
+from app.api.profile_example import PROFILE_REQUEST
 from app.core.splitting.cut_table import Family, build_table
 from app.main import create_app
 from app.services import Services
@@ -100,6 +101,7 @@ def test_warm_split_leaves_the_database_alone(tmp_path: Path) -> None:
             assert (await client.post("/split/batch", json=batch)).status_code == 200
             for path in ("cuts", "blocks"):
                 assert (await client.get(f"/models/{model_id}/{path}")).status_code == 200
+            await split(client, model_id, device={"preset": "jetson-tx2"}, store=False)
         assert warm == []
         with database_use() as storing:
             await split(client, model_id)
@@ -109,6 +111,74 @@ def test_warm_split_leaves_the_database_alone(tmp_path: Path) -> None:
 
     run(register, Settings(data_dir=tmp_path))
     run(work, Settings(data_dir=tmp_path))
+
+
+def test_warm_split_by_profiles_leaves_the_database_alone(tmp_path: Path) -> None:
+    """The first split by a profile reads it, and builds its table, which is not stored; later ones
+    for the same pair, over any link, in batches too, take no connection and build no table."""
+
+    async def work(client: httpx.AsyncClient, services: Services) -> None:
+        model_id = await upload(client, DEMO_BYTES)
+        profile_id = (await client.post("/profiles", json=PROFILE_REQUEST)).json()["id"]
+        machine = {"profile_id": profile_id}
+        speed = {"flops_per_s": 1e13}
+        pairs = ((machine, machine), (machine, speed), (speed, machine))
+
+        async def ask() -> None:
+            for device, server in pairs:
+                for rate in (1e6, 1e9):
+                    link = {"uplink_bits_per_s": rate, "downlink_bits_per_s": rate}
+                    body = {"device": device, "server": server, "link": link}
+                    for dtype in (None, "float16"):
+                        link["smashed_dtype"] = dtype  # type: ignore[assignment]
+                        await split(client, model_id, **body, store=False)
+                    batch = {"model_id": model_id, "scenarios": [body]}
+                    assert (await client.post("/split/batch", json=batch)).status_code == 200
+
+        with database_use() as cold:
+            await ask()
+        assert [text for text in cold if "FROM profile_models" in text]
+        assert not [text for text in cold if "INSERT INTO cut_tables" in text]
+        built = built_tables(services, model_id)
+        with database_use() as warm:
+            await ask()
+        assert warm == []
+        assert built_tables(services, model_id) == built
+        assert len(built) == 2 * len(pairs)
+
+    run(work, Settings(data_dir=tmp_path))
+
+
+def built_tables(services: Services, model_id: str) -> set[int]:
+    """The tables of all variants of a model, by identity."""
+    model = services.prepared.cached(model_id)
+    assert model is not None
+    variants = model._variants.values()
+    return {id(table) for each in variants for table in each.free.tables.built.values()}
+
+
+def test_variants_count_against_the_bound_of_the_cache(tmp_path: Path) -> None:
+    """What a variant of a model holds counts as the model's own: where both do not fit together,
+    the model is read again for the next split."""
+    sizes: list[int] = []
+    is_kept: list[bool] = []
+
+    async def ask(client: httpx.AsyncClient, services: Services) -> None:
+        model_id = await upload(client, chain("a", "b", "c"))
+        await split(client, model_id, store=False)
+        model = services.prepared.cached(model_id)
+        assert model is not None
+        sizes.append(model.nbytes)
+        link = {"uplink_bits_per_s": 1e6, "downlink_bits_per_s": 1e6, "smashed_dtype": "int8"}
+        await split(client, model_id, store=False, link=link)
+        sizes.append(model.nbytes)
+        is_kept.append(services.prepared.cached(model_id) is model)
+
+    run(ask, Settings(data_dir=tmp_path))
+    assert sizes[1] > sizes[0]
+    run(ask, Settings(data_dir=tmp_path / "small", cache_bytes=(sizes[0] + sizes[1]) // 2))
+    assert sizes[2:] == sizes[:2]
+    assert is_kept == [True, False]
 
 
 def test_cache_holds_no_more_than_its_bytes(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from app.services.block_facts import blocks_facts
 from app.services.cut_facts import cuts_of
 from app.services.graphs import graphml, node_link
 from app.services.models import graph_of
+from app.services.posing import Posing
 from app.services.prepared import PreparedModel, PreparedModels
+from app.services.profiles import ProfileService
 from app.services.splits import SplitService
 from app.store import models as model_store
 from app.store.database import Database
@@ -43,7 +45,8 @@ class HeldModel:
             model_store.add(connection, row, pack_dag(dag), GRAPH)
         self.id = row.id
         self._prepared = PreparedModels(database, 2**30)
-        self._splits = SplitService(database, self._prepared)
+        posing = Posing(ProfileService(database, self._prepared))
+        self._splits = SplitService(database, self._prepared, posing)
 
     @cached_property
     def prepared(self) -> PreparedModel:

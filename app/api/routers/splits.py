@@ -12,8 +12,8 @@ from app.api.dependencies import (
     NoQueryDep,
     ServicesDep,
     SplitAnswerQuery,
-    SplitAnswerQueryDep,
     SplitPageQueryDep,
+    StoredSplitQueryDep,
     json_body,
     parse_body,
     parse_query,
@@ -50,8 +50,11 @@ async def split(request: Request) -> Response:
     # All is read by hand: FastAPI's dependencies would take longer than the answer.
     query = parse_query(SplitAnswerQuery, request)
     body = await parse_body(SplitIn, request)
-    services = await services_of(request)
-    return json_response(await services.splits.split(split_query(body), query.include == "nodes"))
+    services, include = await services_of(request), query.include
+    answer = await services.splits.split(
+        split_query(body), "nodes" in include, "sensitivity" in include
+    )
+    return json_response(answer)
 
 
 @router.post(
@@ -89,7 +92,7 @@ async def list_splits(services: ServicesDep, query: SplitPageQueryDep) -> Respon
     responses=problem_responses(404, 422),
 )
 async def get_split(
-    services: ServicesDep, query: SplitAnswerQueryDep, split_id: SplitId
+    services: ServicesDep, query: StoredSplitQueryDep, split_id: SplitId
 ) -> Response:
     """A result as it was answered."""
     return json_response(await services.splits.get(split_id, query.include == "nodes"))
