@@ -21,11 +21,15 @@ from typing import Annotated
 import typer
 
 from app import __version__
+from app.cli.calibrate import calibrate
 from app.cli.command_line import CommandLine
 from app.cli.cut import cut
 from app.cli.cuts import cuts
 from app.cli.link import bench_link
 from app.cli.models import models, upload
+from app.cli.presets import presets
+from app.cli.profiles import profiles
+from app.cli.run import run_device, run_server
 from app.cli.serving import demo, migrate, serve
 from app.cli.split import split
 from app.cli.verify import verify
@@ -59,6 +63,10 @@ def _kerf(
 
 for _command in (upload, models, split, cuts, cut, verify):
     main.command()(_command)
+for _command in (calibrate, profiles, presets):
+    main.command()(_command)
+main.command("run-device")(run_device)
+main.command("run-server")(run_server)
 main.command("bench-link")(bench_link)
 for _command in (serve, migrate, demo):
     main.command()(_command)

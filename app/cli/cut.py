@@ -13,6 +13,7 @@ from app.cli.options import DEFAULT_URL, Json, Url
 from app.cli.output import note, print_json, print_table, progress
 from app.cli.stopping import stopped_cleanly
 from app.cli.tables import names_of
+from app.core.smashed import SmashedDtype
 
 if TYPE_CHECKING:
     from app.client.calls import Side
@@ -50,6 +51,13 @@ def cut(
             "weights, unless they were uploaded and it keeps them.",
         ),
     ] = False,
+    smashed_dtype: Annotated[
+        SmashedDtype | None,
+        typer.Option(
+            help="Have floating-point cut tensors cross in this type, but for those that would not "
+            "get smaller. That loses precision; kerf verify tells how much.",
+        ),
+    ] = None,
     json: Json = False,
     url: Url = DEFAULT_URL,
 ) -> None:
@@ -61,11 +69,16 @@ def cut(
         raise typer.BadParameter(
             "name the FILE to cut here, or --download the halves from the service; not both"
         )
+    if download and smashed_dtype is not None:
+        raise typer.BadParameter(
+            "the halves that a service makes have no casts; name the FILE, to cut it here",
+            param_hint="--smashed-dtype",
+        )
     with stopped_cleanly():
         if file is None:
             halves = _download(split, directory, url)
         else:
-            halves = _cut(file, split, directory, url)
+            halves = _cut(file, split, directory, url, smashed_dtype)
     for side in SIDES:
         if side not in halves:
             note(f"nothing runs on the {side}: there is no {side}.onnx")
@@ -111,7 +124,9 @@ def _half(path: Path, data_path: Path | None, nbytes: int) -> _Half:
     return _Half(path, data_path, nbytes, list(facts.inputs), list(facts.outputs))
 
 
-def _cut(file: Path, split: str, directory: Path, url: str) -> dict[str, _Half]:
+def _cut(
+    file: Path, split: str, directory: Path, url: str, smashed_dtype: SmashedDtype | None
+) -> dict[str, _Half]:
     from app.cli.divided import divided_model
     from app.halves import cut_file
 
@@ -123,6 +138,7 @@ def _cut(file: Path, split: str, directory: Path, url: str) -> dict[str, _Half]:
             divided.division,
             directory,
             graph_sha256=divided.graph_sha256,
+            smashed_dtype=smashed_dtype,
             on_progress=report,
         )
     written = {"device": files.device, "server": files.server}

@@ -23,8 +23,15 @@ _OF_CLIENTS = {
     "UnreachableError": ("unreachable", "The service cannot be reached"),
     "InterruptedDownloadError": ("interrupted-download", "The download broke off"),
     "UnexpectedAnswerError": ("unexpected-answer", "Not an answer of Kerf's"),
+    "NoServerError": ("no-server", "The other side cannot be reached"),
+    "BusyServerError": ("busy-server", "The other side is busy"),
+    "BrokenLinkError": ("broken-link", "The connection broke off"),
+    "NotOurProtocolError": ("not-our-protocol", "Not a message of Kerf's"),
 }
-"""Type and title of what the client alone knows; the rest has those of the API."""
+"""Type and title of what the client and the reference runtime alone know; the rest has those of the
+API."""
+_OTHER_HALF = ("other-half", "The halves do not belong together")
+_CANNOT_LISTEN = ("cannot-listen", "The address cannot be had")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +111,10 @@ def _of_kerf(error: KerfError) -> Fault:
     name = type(error).__name__
     if name in _OF_CLIENTS:
         return Fault(NO_SERVICE, *_OF_CLIENTS[name], error.detail)
+    if name == "OtherHalfError":
+        return Fault(BAD_INPUT, *_OTHER_HALF, error.detail)
+    if name == "CannotListenError":
+        return Fault(MACHINE, *_CANNOT_LISTEN, error.detail)
     from app.api.problems import kind_of
 
     status, kind, title = kind_of(error)

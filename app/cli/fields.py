@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from app.cli.faults import bad_input
-from app.cli.figures import Unit, figure_of
+from app.cli.figures import Unit
+from app.cli.options import figure_parser
 
 Kind = Literal["figure", "count", "number", "text", "names", "flag"]
 Body = dict[str, Any]
@@ -53,7 +54,7 @@ class FieldOption:
             "names": list[str] | None,
             "flag": bool,
         }
-        parser = _parser(self.unit, self.example) if self.unit else None
+        parser = figure_parser(self.unit, self.example) if self.unit else None
         option = typer.Option(
             self.flag,
             metavar=self.metavar,
@@ -68,18 +69,6 @@ class FieldOption:
             default=False if self.kind == "flag" else None,
             annotation=Annotated[kinds[self.kind], option],
         )
-
-
-def _parser(unit: Unit, example: str) -> Callable[[str], float]:
-    read = figure_of(unit, example)
-
-    def parse(text: str) -> float:
-        try:
-            return read(text)
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from error
-
-    return parse
 
 
 def takes_fields(options: Sequence[FieldOption]) -> Callable[[Callable[..., None]], Any]:

@@ -25,26 +25,39 @@ class LocalModel:
     prepared: "PreparedModel"
     facts: "ModelFacts"
 
-    def answer(self, body: "SplitIn", include_nodes: bool) -> "SplitOut":
-        """What ``POST /split`` answers; ``store`` is nothing to this. Raises ``SplitError``."""
+    def answer(
+        self, body: "SplitIn", include_nodes: bool, include_sensitivity: bool = False
+    ) -> "SplitOut":
+        """What ``POST /split`` answers; ``store`` is nothing to this.
+
+        Raises ``SplitError``, ``UnknownPresetError``, and ``NotFoundError`` for a profile, which
+        only a service has.
+        """
         from app.api.queries import split_query
         from app.api.schemas import SplitOut
         from app.services.answers import answer_of, node_names
+        from app.services.prepared import VariantKey
+        from app.services.sensitivity import sensitivity_of
         from app.services.solving import solve
         from app.services.switching import decide
 
-        model = self.prepared
-        query = split_query(body.model_copy(update={"model_id": model.model_id}))
+        query = split_query(body.model_copy(update={"model_id": self.prepared.model_id}))
         _require_tensors(body)
+        _require_no_profile(body)
+        model = self.prepared.variant(VariantKey(body.link.smashed_dtype))
         started = time.perf_counter()
         solved = solve(model, query.scenario, query.constraints, query.method)
         decision = None
         if query.current is not None:
             decision = decide(model, query.scenario, query.constraints, query.current, None, solved)
         answer = answer_of(model, query, solved, decision, time.perf_counter() - started)
+        on_device = (solved.cut if decision is None else decision.cut).on_device
+        if include_sensitivity:
+            answer["sensitivity"] = sensitivity_of(
+                model, query.scenario, query.constraints, on_device
+            )
         if include_nodes:
-            chosen = solved.cut if decision is None else decision.cut
-            answer["nodes"] = node_names(model.dag, chosen.on_device)
+            answer["nodes"] = node_names(model.dag, on_device)
         return SplitOut.model_validate(answer)
 
     def cuts(self, mode: str) -> "CutTableOut":
@@ -141,3 +154,16 @@ def _require_tensors(body: "SplitIn") -> None:
             "tensors",
             loc=("current_cut",),
         )
+
+
+def _require_no_profile(body: "SplitIn") -> None:
+    """Raise ``NotFoundError`` where a machine is named by its profile, which a service has."""
+    from app.errors import NotFoundError
+
+    for side, machine in (("device", body.device), ("server", body.server)):
+        if machine.profile_id is not None:
+            raise NotFoundError(
+                "without a service there are no profiles to name; give the id of a model of the "
+                f"service that has it, or the speed of the {side}",
+                loc=(side, "profile_id"),
+            )

@@ -1,9 +1,13 @@
 """Options that several commands have."""
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from app.cli.figures import Unit, figure_of
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -43,6 +47,34 @@ Parameters = Annotated[
         "weights; may be given several times.",
     ),
 ]
+
+
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=1024, help="How many threads run it.", show_default="as many as there are cores"
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, help="From which inputs are made up.")]
+Inputs = Annotated[
+    Path | None,
+    typer.Option(
+        "--input", metavar="FILE.npz", help="Inputs by their names, in place of made-up ones."
+    ),
+]
+
+
+def figure_parser(unit: Unit, example: str) -> Callable[[str], float]:
+    """A reader of figures, as typer takes it; see ``figure_of``."""
+    read = figure_of(unit, example)
+
+    def parse(text: str) -> float:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+
+    return parse
 
 
 def dims_of(texts: list[str] | None) -> dict[str, int]:

@@ -84,7 +84,7 @@ def working(label: str) -> Iterator[None]:
 def progress(label: str, unit: str = "B") -> Iterator[Progress]:
     """A bar on standard error while the block lasts, if that is a terminal.
 
-    ``unit``: of what is done, ``B`` or ``s``.
+    ``unit``: of what is done: ``B``, ``s`` or ``rounds``.
     """
     if not sys.stderr.isatty():
         yield lambda _done, _total: None

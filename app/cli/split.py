@@ -38,6 +38,14 @@ def split(
             "`kerf cut --split` takes.",
         ),
     ] = False,
+    sensitivity: Annotated[
+        bool,
+        typer.Option(
+            "--sensitivity",
+            help="Add what the cut loses if the device's speed, the server's, or the bandwidth is "
+            "off by 10, 25 and 50 % in the worse direction.",
+        ),
+    ] = False,
     dims: Dims = None,
     model_batch: ModelBatch = None,
     parameters: Parameters = None,
@@ -51,21 +59,23 @@ def split(
     file = local_file(model, dims, model_batch, parameters)
     body = _body(model if file is None else "", given, request)
     if file is not None:
-        _split_file(file, body, include_nodes, json)
+        _split_file(file, body, include_nodes, sensitivity, json)
         return
     from app.client import Client
 
     with Client(url) as client:
-        answer = client.split(body, include_nodes=include_nodes)
+        answer = client.split(body, include_nodes=include_nodes, include_sensitivity=sensitivity)
     if json:
         print_json(as_json(answer))
     else:
         print_answer(model, answer)
 
 
-def _split_file(file: LocalFile, body: "SplitIn", include_nodes: bool, json: bool) -> None:
+def _split_file(
+    file: LocalFile, body: "SplitIn", include_nodes: bool, sensitivity: bool, json: bool
+) -> None:
     local = file.read()
-    answer = local.answer(body, include_nodes)
+    answer = local.answer(body, include_nodes, sensitivity)
     if json:
         added = {"model": local.for_cutting()} if include_nodes else {}
         print_json({**as_json(answer), **added})

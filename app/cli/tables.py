@@ -114,6 +114,17 @@ _RANGES = {
 }
 
 
+_USES = {
+    "node-seconds": "measured seconds of each node",
+    "sustained-flops": "its FLOPS over other models",
+}
+_FIGURES = {
+    "device_flops_per_s": "  device",
+    "server_flops_per_s": "  server",
+    "bandwidth": "  uplink and downlink",
+}
+
+
 def _more_rows(answer: "SplitOut") -> Iterator[tuple[str, str]]:
     quantities = answer.cut.quantities
     yield "method", answer.method
@@ -127,8 +138,17 @@ def _more_rows(answer: "SplitOut") -> Iterator[tuple[str, str]]:
     if answer.valid_while is not None:
         yield "best while, each alone", ""
         for name, (label, unit) in _RANGES.items():
-            least, most = getattr(answer.valid_while, name)
-            yield label, _range(least, most, unit)
+            yield label, _range(getattr(answer.valid_while, name), unit)
+    if answer.profiles is not None:
+        for side, used in (("device", answer.profiles.device), ("server", answer.profiles.server)):
+            if used is not None:
+                yield f"profile of the {side}", f"{used.name}: {_USES[used.used]}"
+    if answer.sensitivity is not None:
+        shares = " / ".join(f"{share} %" for share in answer.sensitivity.bandwidth)
+        yield f"loses, if off by {shares}", ""
+        for name, label in _FIGURES.items():
+            losses = getattr(answer.sensitivity, name)
+            yield label, " / ".join(map(_loss, losses.values()))
     if answer.certificate is not None:
         cut_value, flow_value = answer.certificate.cut_value, answer.certificate.flow_value
         yield "certificate, cut and flow", f"{cut_value!r}, {flow_value!r}"
@@ -141,7 +161,16 @@ def _more_rows(answer: "SplitOut") -> Iterator[tuple[str, str]]:
         yield "gain per round", "-" if gain_s is None else shown(gain_s, "s")
 
 
-def _range(least: float | None, most: float | None, unit: str) -> str:
+def _loss(loss: float | None) -> str:
+    if loss is None:
+        return "?"
+    return "nothing" if loss == 0 else f"{loss:.2%}"
+
+
+def _range(ends: tuple[float | None, float | None] | None, unit: str) -> str:
+    if ends is None:
+        return "-"
+    least, most = ends
     if least is None and most is None:
         return "any"
     if least is None:

@@ -11,6 +11,8 @@ from typing import TypeVar
 import httpx
 from anyio import to_thread
 
+from app.api.preset_schemas import PresetsOut
+from app.api.profile_schemas import ProfileIn, ProfileOut
 from app.api.schemas import BatchOut, ConstraintsIn, ModelOut, ScenarioIn, SplitIn, SplitOut
 from app.client import calls
 from app.client.calls import Call, Fields, Page, Side, TableMode
@@ -87,9 +89,35 @@ class AsyncClient:
         await self._carry_out(calls.delete(model_id))
         self._cuts.forget(model_id)
 
-    async def split(self, body: SplitIn | Fields, *, include_nodes: bool = False) -> SplitOut:
+    async def create_profile(self, body: ProfileIn | Fields) -> ProfileOut:
+        """See ``Client.create_profile``."""
+        return await self._carry_out(calls.create_profile(body))
+
+    def profiles(self) -> AsyncIterator[ProfileOut]:
+        """See ``Client.profiles``."""
+        return self._all(calls.profiles_page)
+
+    async def profile(self, profile_id: str) -> ProfileOut:
+        """See ``Client.profile``."""
+        return await self._carry_out(calls.profile(profile_id))
+
+    async def delete_profile(self, profile_id: str) -> None:
+        """See ``Client.delete_profile``."""
+        await self._carry_out(calls.delete_profile(profile_id))
+
+    async def presets(self) -> PresetsOut:
+        """See ``Client.presets``."""
+        return await self._carry_out(calls.presets())
+
+    async def split(
+        self,
+        body: SplitIn | Fields,
+        *,
+        include_nodes: bool = False,
+        include_sensitivity: bool = False,
+    ) -> SplitOut:
         """See ``Client.split``."""
-        return await self._carry_out(calls.split(body, include_nodes))
+        return await self._carry_out(calls.split(body, include_nodes, include_sensitivity))
 
     async def split_batch(
         self,

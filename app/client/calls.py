@@ -13,6 +13,8 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel
 
+from app.api.preset_schemas import PresetsOut
+from app.api.profile_schemas import ProfileIn, ProfileOut, ProfilePage
 from app.api.schemas import (
     BatchOut,
     ConstraintsIn,
@@ -95,10 +97,41 @@ def delete(model_id: str) -> Call[None]:
     return Call("DELETE", _path("model", model_id), nothing)
 
 
-def split(body: SplitIn | Fields, include_nodes: bool) -> Call[SplitOut]:
+def profiles_page(cursor: str | None) -> Call[Page[ProfileOut]]:
+    """A page of profiles; the first one without a cursor."""
+
+    def read(response: httpx.Response) -> Page[ProfileOut]:
+        page = parsed(response, ProfilePage)
+        return Page(page.items, page.next_cursor)
+
+    return Call("GET", "/profiles", read, _page(cursor))
+
+
+def create_profile(body: ProfileIn | Fields) -> Call[ProfileOut]:
+    """Keep what was measured of a machine."""
+    read = partial(parsed, model=ProfileOut)
+    return Call("POST", "/profiles", read, headers=_JSON, content=_json(body))
+
+
+def profile(profile_id: str) -> Call[ProfileOut]:
+    """A profile, with the seconds of every node."""
+    return Call("GET", _path("profile", profile_id), partial(parsed, model=ProfileOut))
+
+
+def delete_profile(profile_id: str) -> Call[None]:
+    """Forget a profile."""
+    return Call("DELETE", _path("profile", profile_id), nothing)
+
+
+def presets() -> Call[PresetsOut]:
+    """Common devices, servers and links."""
+    return Call("GET", "/presets", partial(parsed, model=PresetsOut))
+
+
+def split(body: SplitIn | Fields, include_nodes: bool, include_sensitivity: bool) -> Call[SplitOut]:
     """The best cut for one scenario."""
-    read = partial(parsed, model=SplitOut)
-    return Call("POST", "/split", read, _include(include_nodes), _JSON, _json(body))
+    include = _include(nodes=include_nodes, sensitivity=include_sensitivity)
+    return Call("POST", "/split", partial(parsed, model=SplitOut), include, _JSON, _json(body))
 
 
 def split_batch(
@@ -121,7 +154,7 @@ def split_batch(
 def split_result(split_id: str, include_nodes: bool) -> Call[SplitOut]:
     """A stored result."""
     read = partial(parsed, model=SplitOut)
-    return Call("GET", _path("split", split_id), read, _include(include_nodes))
+    return Call("GET", _path("split", split_id), read, _include(nodes=include_nodes))
 
 
 def cuts(
@@ -165,8 +198,9 @@ def _page(cursor: str | None) -> dict[str, str | int]:
     return {"limit": PAGE_ROWS} if cursor is None else {"limit": PAGE_ROWS, "cursor": cursor}
 
 
-def _include(include_nodes: bool) -> dict[str, str]:
-    return {"include": "nodes"} if include_nodes else {}
+def _include(**asked: bool) -> dict[str, str]:
+    names = [name for name, is_asked in asked.items() if is_asked]
+    return {"include": ",".join(names)} if names else {}
 
 
 def _path(kind: str, name: str, *rest: str) -> str:

@@ -88,6 +88,9 @@ class LocalCuts:
         if body.current_cut is not None:
             raise NotCoveredError(f"current_cut cannot be weighed here; {_ASK}")
         query = split_query(body.model_copy(update={"store": False}))
+        if query.basis is not None:
+            what = "a profile's seconds" if query.basis.has_profile else "smashed data in this type"
+            raise NotCoveredError(f"for {what} other cuts can be best than these; {_ASK}")
         if not query.constraints.is_empty:
             raise NotCoveredError(f"the cuts here are those without constraints; {_ASK}")
         return query.scenario

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import httpx
 
+from app.api.preset_schemas import PresetsOut
+from app.api.profile_schemas import ProfileIn, ProfileOut
 from app.api.schemas import BatchOut, ConstraintsIn, ModelOut, ScenarioIn, SplitIn, SplitOut
 from app.client import calls
 from app.client.calls import Call, Fields, Page, Side, TableMode
@@ -95,9 +97,38 @@ class Client:
         self._carry_out(calls.delete(model_id))
         self._cuts.forget(model_id)
 
-    def split(self, body: SplitIn | Fields, *, include_nodes: bool = False) -> SplitOut:
-        """The best cut for one scenario; with the names of the nodes of both sides, if asked."""
-        return self._carry_out(calls.split(body, include_nodes))
+    def create_profile(self, body: ProfileIn | Fields) -> ProfileOut:
+        """Have the service keep what was measured of a machine; the same content again is the same
+        profile."""
+        return self._carry_out(calls.create_profile(body))
+
+    def profiles(self) -> Iterator[ProfileOut]:
+        """All profiles, newest first, without the seconds of their nodes; a page is fetched when
+        it is needed."""
+        return self._all(calls.profiles_page)
+
+    def profile(self, profile_id: str) -> ProfileOut:
+        """A profile, with the seconds of every node."""
+        return self._carry_out(calls.profile(profile_id))
+
+    def delete_profile(self, profile_id: str) -> None:
+        """Have the service forget a profile."""
+        self._carry_out(calls.delete_profile(profile_id))
+
+    def presets(self) -> PresetsOut:
+        """Common devices, servers and links, with their sources."""
+        return self._carry_out(calls.presets())
+
+    def split(
+        self,
+        body: SplitIn | Fields,
+        *,
+        include_nodes: bool = False,
+        include_sensitivity: bool = False,
+    ) -> SplitOut:
+        """The best cut for one scenario; with the names of the nodes of both sides, and with what
+        the cut loses where a figure is off, if asked."""
+        return self._carry_out(calls.split(body, include_nodes, include_sensitivity))
 
     def split_batch(
         self,

@@ -2,9 +2,11 @@
 
 import json
 import resource
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +20,8 @@ from tests.server import environment
 RATES = ("--device", "5G", "--server", "5T", "--uplink", "20M", "--downlink", "100M")
 """With these, in inference, the demo model is cut in its middle."""
 ROOT = Path(__file__).parents[2]
+DEADLINE_S = 60
+"""How long a test waits for a command that is to end."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,51 @@ def kerf_process(
         preexec_fn=partial(_limit_files, most_file_bytes),
     )
     return _checked(Done(done.returncode, done.stdout, done.stderr))
+
+
+@dataclass
+class Running:
+    """A command that runs; ``stderr`` is the file that its standard error goes to.
+
+    ``address``: where it listens, if it does.
+    """
+
+    process: "subprocess.Popen[str]"
+    stderr: Path
+    address: str = ""
+
+    def told(self, text: str) -> str:
+        """What is on standard error as soon as a text is there."""
+        while text not in (told := self.stderr.read_text()):
+            assert self.process.poll() is None, (text, self.stderr.read_text())
+        return told
+
+    def end(self, number: signal.Signals) -> tuple[int, str]:
+        """End it by a signal; its status and what was on standard output and was not read."""
+        self.process.send_signal(number)
+        stdout, _ = self.process.communicate(timeout=DEADLINE_S)
+        return self.process.returncode, stdout
+
+
+@contextmanager
+def running(directory: Path, *arguments: object) -> Iterator[Running]:
+    """A command that runs until it is ended, at the latest with the block."""
+    stderr = directory / f"{len(list(directory.glob('*.err')))}.err"
+    with stderr.open("w") as file:
+        process = subprocess.Popen(
+            command(*arguments),
+            env=process_environment(),
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+            # Whoever runs the tests in the background may have Ctrl-C ignored, which is inherited.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+    try:
+        yield Running(process, stderr)
+    finally:
+        process.kill()
+        process.communicate(timeout=DEADLINE_S)
 
 
 def command(*arguments: object) -> list[str]:

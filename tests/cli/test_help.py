@@ -21,16 +21,34 @@ from tests.server import DEMO_BYTES, Server, uploaded
 COMMANDS = {
     "upload": ("--name", "--dim", "--model-batch", "--parameter", "--send-weights"),
     "models": ("--delete",),
-    "split": ("--request", "--include-nodes", "--dim", "--model-batch", "--parameter"),
+    "split": (
+        "--request",
+        "--include-nodes",
+        "--sensitivity",
+        "--dim",
+        "--model-batch",
+        "--parameter",
+    ),
     "cuts": ("--dim", "--model-batch", "--parameter"),
     "cut": ("--split", "--output", "-o", "--download"),
     "verify": ("--split", "--halves", "--seed", "--input"),
+    "calibrate": (
+        *("--dim", "--model-batch", "--parameter", "--threads", "--seconds", "--seed", "--input"),
+        *("--name", "--json", "--url"),
+    ),
+    "profiles": ("--add", "--delete"),
+    "presets": ("--json",),
+    "run-device": (
+        *("--server", "--rounds", "--warm-up", "--threads", "--exact", "--check", "--seed"),
+        *("--input", "--dim", "--parameter", "--retries", "--wait", "--timeout", "--json"),
+    ),
+    "run-server": ("--host", "--port", "--threads", "--exact", "--timeout", "--max-size", "--json"),
     "bench-link": ("--seconds",),
     "serve": ("--host", "--port", "--workers"),
     "migrate": (),
     "demo": ("--url",),
 }
-OF_A_SERVICE = ("upload", "models", "split", "cuts", "cut", "verify", "bench-link")
+OF_A_SERVICE = ("upload", "models", "split", "cuts", "cut", "verify", "profiles", "bench-link")
 
 
 def test_help_names_the_commands() -> None:
@@ -126,6 +144,10 @@ def test_commands_that_only_ask_load_nothing_heavy(server: Server) -> None:
         ("upload", "app/demo/mobilenet_v2.onnx", "--send-weights"),
         ("split", model_id, *RATES),
         ("cuts", model_id),
+        ("profiles",),
+        ("presets",),
+        ("calibrate", "--help"),
+        ("run-device", "--help"),
         ("bench-link", "--seconds", "0.1"),
     ):
         script = f"""
@@ -160,6 +182,8 @@ def test_wrong_use_is_told_briefly() -> None:
         (("split",), "MODEL"),
         (("split", "m", "--batch-size", "many"), "--batch-size"),
         (("split", "m", "--device", "quick"), "write it as 5e9 or 5G"),
+        (("split", "m", "--device", "jetson-tx2"), "--device-preset"),
+        (("split", "m", "--server", "a100"), "--server-preset"),
         (("split", "m", "--rtt", "10m"), "10ms"),
         (("upload", "a.onnx", "b.onnx"), "b.onnx"),
         (("upload", "a.onnx", "--dim", "sequence"), "sequence=128"),
@@ -175,6 +199,16 @@ def test_wrong_use_is_told_briefly() -> None:
         (("cuts", "m", "--model-batch", "2"), "goes with a file"),
         (("split", "m", "--current-split", "s", "--current-on-device"), "--current-on-device"),
         (("bench-link", "--seconds", "0"), "--seconds"),
+        (("calibrate",), "FILE"),
+        (("calibrate", "a.onnx", "--seconds", "0"), "--seconds"),
+        (("calibrate", "a.onnx", "--threads", "0"), "--threads"),
+        (("calibrate", "a.onnx", "--name", ""), "--name"),
+        (("calibrate", "a.onnx", "b.onnx", "--input", "x.npz"), "--input"),
+        (("profiles", "p", "--delete", "q"), "--delete"),
+        (("profiles", "--add", "p.json", "--delete", "q"), "--delete"),
+        (("run-server",), "HALF"),
+        (("run-device", "d.onnx", "--rounds", "0"), "--rounds"),
+        (("run-device", "d.onnx", "--server", "h:p"), "HOST:PORT"),
     ):
         done = kerf(*arguments)
         assert done.status == faults.BAD_INPUT, (arguments, done)

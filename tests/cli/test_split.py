@@ -8,11 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
+from app.api.profile_example import PROFILE_REQUEST
 from app.api.schemas import SplitIn
 from app.cli import faults
 from app.cli.local import LocalFile, LocalModel
 from app.client import Client
 from app.demo.demo import DEMO_MODEL
+from tests.api.measuring import created
 from tests.cli.running import RATES, cells, kerf, rows
 from tests.fixture_models import BY_NAME, QUIRKY_FIXTURES, Fixture
 from tests.halves.weighted_models import BY_NAME as WEIGHTED
@@ -27,9 +29,9 @@ EVERY_OPTION = (
     *("--objective", "delay", "--compute-power", "10", "--transmit-power", "1.2"),
     *("--receive-power", "900mW", "--pin-device", "node_Conv_810", "--pin-server", "node_linear"),
     *("--keep-inputs", "--method", "auto", "--no-store", "--current-tensor", "getitem_60"),
-    *("--switching", "5", "--horizon", "100"),
+    *("--switching", "5", "--horizon", "100", "--link-preset", "lte", "--smashed-dtype", "float16"),
 )
-"""Each option once, but for the other ways to name the current cut."""
+"""Each option once, but for the other ways to name the current cut and the machines."""
 EVERY_FIELD = {
     "device": {
         "flops_per_s": 5e9,
@@ -39,7 +41,13 @@ EVERY_FIELD = {
         "receive_w": 0.9,
     },
     "server": {"flops_per_s": 5e12},
-    "link": {"uplink_bits_per_s": 2e7, "downlink_bits_per_s": 1e8, "round_trip_s": 0.01},
+    "link": {
+        "uplink_bits_per_s": 2e7,
+        "downlink_bits_per_s": 1e8,
+        "round_trip_s": 0.01,
+        "preset": "lte",
+        "smashed_dtype": "float16",
+    },
     "mode": "training",
     "batch_size": 32,
     "local_iterations": 10,
@@ -175,6 +183,26 @@ def test_certificates_and_decisions_are_shown() -> None:
                 constraints={"keep_inputs_on_device": True},
             ),
         ),
+        (
+            (*RATES, "--device-preset", "jetson-tx2"),
+            scenario("", device={"flops_per_s": 5e9, "preset": "jetson-tx2"}),
+        ),
+        (
+            (*RATES[2:], "--device-preset", "jetson-tx3"),
+            scenario("", device={"preset": "jetson-tx3"}),
+        ),
+        (
+            (*RATES, "--link-preset", "lte", "--smashed-dtype", "int4"),
+            scenario(
+                "",
+                link={
+                    "uplink_bits_per_s": 2e7,
+                    "downlink_bits_per_s": 1e8,
+                    "preset": "lte",
+                    "smashed_dtype": "int4",
+                },
+            ),
+        ),
         ((*RATES, "--pin-device", "x"), scenario("", constraints={"pin_device": ["x"]})),
         (
             (*RATES, "--pin-device", "node_linear", "--pin-server", "node_Conv_810"),
@@ -216,12 +244,69 @@ def test_options_at_fault_are_named() -> None:
     """Beside the API's name of a field stands the option that fills it in."""
     done = kerf("split", DEMO_MODEL, "--device", "5G", "--uplink", "-1")
     assert done.stderr.splitlines()[1:] == [
-        "  --server: Field required",
+        "  --server: Field required, or profile_id, or preset",
         "  --uplink: Input should be greater than 0",
-        "  --downlink: Field required",
     ]
+    done = kerf("split", DEMO_MODEL, *RATES, "--device-preset", "t4")
+    assert done.stderr.splitlines()[1:] == ["  see --device-preset"]
     done = kerf("split", DEMO_MODEL, *RATES, "--pin-server", "nothing")
     assert done.stderr.splitlines()[1:] == ["  see --pin-server"]
+
+
+def test_presets_stand_for_figures(server: Server, demo_model: dict[str, Any]) -> None:
+    """Machines and a link by the names of their presets, with a figure that is given beside it,
+    arrive in the fields: the answer is that of the body written out, from a service and a file."""
+    named = ("--device-preset", "jetson-tx2", "--server-preset", "a100", "--link-preset", "lte")
+    body = scenario(
+        demo_model["id"],
+        device={"preset": "jetson-tx2"},
+        server={"preset": "a100"},
+        link={"preset": "lte", "round_trip_s": 0.2},
+    )
+    right = timeless(split(server.client(), body))
+    for model, url in ((demo_model["id"], server.url), (DEMO_MODEL, "")):
+        done = kerf("split", model, *named, "--rtt", "200ms", "--json", url=url)
+        assert timeless(done.result) == right
+
+
+def test_profiles_are_named_to_services_only(server: Server, demo_model: dict[str, Any]) -> None:
+    """Profiles stand for either side where a service knows them, and people see what was used of
+    them; elsewhere they are refused, with the option that named one."""
+    profile_id = created(server.client(), PROFILE_REQUEST)
+    named = ("--device-profile", profile_id, "--server-profile", profile_id, *RATES[4:])
+    machine = {"profile_id": profile_id}
+    body = scenario(demo_model["id"], device=machine, server=machine)
+    del body["link"]["round_trip_s"]
+    asked = kerf("split", demo_model["id"], *named, "--json", url=server.url)
+    assert timeless(asked.result) == timeless(split(server.client(), body))
+    told = cells(kerf("split", demo_model["id"], *named, url=server.url).stdout)
+    assert told["profile of the device"].endswith("one thread: measured seconds of each node")
+    assert told["server"] == "-"
+    for side in ("device", "server"):
+        alone = (f"--{side}-profile", profile_id, *RATES[4:])
+        other = ("--server", "5T") if side == "device" else ("--device", "5G")
+        done = kerf("split", DEMO_MODEL, *alone, *other, "--json")
+        assert (done.status, done.problem["type"]) == (faults.BAD_INPUT, "not-found")
+        assert done.problem["errors"][0]["loc"] == ["body", side, "profile_id"]
+        told_of = kerf("split", DEMO_MODEL, *alone, *other).stderr
+        assert told_of.splitlines()[-1] == f"  see --{side}-profile"
+
+
+def test_sensitivity_is_added_where_it_is_asked_for(
+    server: Server, demo_model: dict[str, Any]
+) -> None:
+    """With --sensitivity the losses are in the answer, the same from a service and from a file, and
+    in the table for people."""
+    given = (*RATES, "--mode", "inference", "--sensitivity")
+    asked = kerf("split", demo_model["id"], *given, "--json", url=server.url).result
+    assert timeless(kerf("split", DEMO_MODEL, *given, "--json").result) == timeless(asked)
+    assert asked["sensitivity"]["device_flops_per_s"]["50"] > 0
+    told = cells(kerf("split", DEMO_MODEL, *given).stdout)
+    assert "loses, if off by 10 % / 25 % / 50 %" in told
+    losses = asked["sensitivity"]["bandwidth"].values()
+    shown = told["uplink and downlink"].split(" / ")
+    assert shown == [f"{loss:.2%}" if loss else "nothing" for loss in losses]
+    assert "sensitivity" not in kerf("split", DEMO_MODEL, *RATES, "--json").result
 
 
 def test_splits_are_named_to_services_only(server: Server, demo_model: dict[str, Any]) -> None:
@@ -265,6 +350,8 @@ def scenarios(names: list[str]) -> Iterator[dict[str, Any]]:
         yield scenario("", link=link, batch_size=7, local_iterations=3)
     for method in ("table", "blockwise", "general"):
         yield scenario("", method=method, backward_ratio=1.7)
+    for dtype in ("float16", "int8"):
+        yield scenario("", link={"preset": "lte", "smashed_dtype": dtype}, mode="inference")
     yield scenario("", device={"flops_per_s": 5e9, **WATTS}, objective="energy")
     yield scenario("", device={"flops_per_s": 5e9, **WATTS}, objective="energy", mode="inference")
     yield scenario("", device={"flops_per_s": 5e13}, mode="inference")

@@ -148,6 +148,9 @@ def test_a_scenario_may_be_given_in_any_form(waiting: Client, model_ids: Mapping
     assert cuts.best(fields) == best
     assert cuts.best(SplitIn.model_validate(body)) == best
     assert cuts.best({**body, "method": "general", "store": True, "constraints": {}}) == best
+    named = {"device": {"preset": "jetson-tx2"}, "link": {"preset": "lte", "round_trip_s": 0.0}}
+    answer = waiting.split({**body, **named})
+    assert cuts.best({**body, **named}).delay == answer.delay
 
 
 @pytest.mark.parametrize(
@@ -159,6 +162,8 @@ def test_a_scenario_may_be_given_in_any_form(waiting: Client, model_ids: Mapping
         ({"constraints": {"pin_device": ["n_a"]}}, "without constraints"),
         ({"current_cut": ["x"], "switching_s": 1.0}, "current_cut"),
         ({"model_id": "another"}, "'another'"),
+        ({"device": {"profile_id": "x"}}, "a profile's seconds"),
+        ({"link": {"preset": "lte", "smashed_dtype": "int8"}}, "smashed data in this type"),
     ],
 )
 def test_what_the_table_does_not_tell_is_said(
