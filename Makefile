@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install run demo test lint bench soak lock
+.PHONY: install run demo test lint bench regret soak lock
 
 install: $(INSTALLED)
 
@@ -32,6 +32,10 @@ test: install
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+# Every cut of some models executed for real, over several links: half an hour.
+regret: install
+	$(BIN)/python -m benchmarks regret
 
 # The long runs, of which `make test` holds a short form.
 soak: install

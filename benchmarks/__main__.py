@@ -4,7 +4,7 @@ import sys
 
 from rich.console import Console
 
-from benchmarks import coverage, halves, http, solvers, tables, uploads
+from benchmarks import calibration, coverage, halves, http, regret, solvers, tables, uploads
 
 SECTIONS = {
     "solvers": solvers.run,
@@ -13,13 +13,16 @@ SECTIONS = {
     "uploads": uploads.run,
     "halves": halves.run,
     "coverage": coverage.run,
+    "calibration": calibration.run,
 }
+LONG = {"regret": regret.run}
+"""Half an hour on a quiet machine: run only where it is named."""
 
 
 def main(names: list[str]) -> None:
     console = Console(width=170)
     for name in names or SECTIONS:
-        SECTIONS[name](console)
+        (SECTIONS | LONG)[name](console)
 
 
 main(sys.argv[1:])

@@ -19,7 +19,7 @@ def python(script: str, directory: Path) -> "subprocess.CompletedProcess[str]":
 
 
 def test_imports_go_one_way(capfd: pytest.CaptureFixture[str]) -> None:
-    """The contracts in pyproject.toml hold: the core knows nobody, only ingest imports onnx, and
+    """The contracts in pyproject.toml hold: the core knows nobody, the service loads no onnx, and
     nobody imports main."""
     status = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
     assert status == 0, capfd.readouterr().out
