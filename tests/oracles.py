@@ -52,6 +52,8 @@ class Terms(NamedTuple):
     up: Fraction
     down: Fraction
     round_trip_s: Fraction
+    device_run_s: Fraction
+    server_run_s: Fraction
 
 
 def terms_of(dag: CostedDag, scenario: Scenario) -> Terms:
@@ -71,6 +73,8 @@ def terms_of(dag: CostedDag, scenario: Scenario) -> Terms:
         up=exact(scenario.link.uplink_bits_per_s),
         down=exact(scenario.link.downlink_bits_per_s),
         round_trip_s=exact(scenario.link.round_trip_s),
+        device_run_s=exact(scenario.device_run_overhead_s),
+        server_run_s=exact(scenario.server_run_overhead_s),
     )
 
 
@@ -87,7 +91,8 @@ def delay_s(
     each node takes on either side, if not its FLOPs.
     """
     training = scenario.mode is Mode.TRAINING
-    b, n, k, device_rate, server_rate, up, down, round_trip_s = terms_of(dag, scenario)
+    b, n, k, device_rate, server_rate, up, down, *fixed = terms_of(dag, scenario)
+    round_trip_s, device_run_s, server_run_s = fixed
     sizes = dag.tensor_bytes.tolist()
     on_device, on_server = sums_of_work(dag, device, work)
     crossing = crossing_tensors(dag, device)
@@ -109,7 +114,9 @@ def delay_s(
         ]
         total += b * 8 * sum(sizes[t] for t in results) / down
     if len(device) < dag.node_count:
-        total += n * round_trip_s
+        total += n * (round_trip_s + server_run_s)
+    if device:
+        total += n * device_run_s
     return float(total)
 
 
@@ -161,7 +168,8 @@ def flow_graph(
     """A networkx graph with whole capacities, and the seconds that one unit of them stands for."""
     training = scenario.mode is Mode.TRAINING
     unit = Fraction(1, 2**160)
-    b, n, k, device_rate, server_rate, up_rate, down_rate, round_trip_s = terms_of(dag, scenario)
+    b, n, k, device_rate, server_rate, up_rate, down_rate, *fixed = terms_of(dag, scenario)
+    round_trip_s, device_run_s, server_run_s = fixed
     up, down = 8 / up_rate, 8 / down_rate
     device_price = round(n * b * k / device_rate / unit)
     server_price = round(n * b * k / server_rate / unit)
@@ -208,7 +216,9 @@ def flow_graph(
         graph.add_edge("device", i, capacity=server_price * flops + results[i])
         graph.add_edge(i, "server", capacity=device_price * flops + held[i])
         forever("trip", i)
-    graph.add_edge("device", "trip", capacity=round(n * round_trip_s / unit))
+        forever(i, "run")
+    graph.add_edge("device", "trip", capacity=round(n * (round_trip_s + server_run_s) / unit))
+    graph.add_edge("run", "server", capacity=round(n * device_run_s / unit))
     for i in must_device:
         forever("device", i)
     for i in must_server:

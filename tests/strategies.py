@@ -68,6 +68,9 @@ def rates(low: float = 1e-2, high: float = 1e6) -> st.SearchStrategy[float]:
     return st.floats(0.0, 1.0).map(lambda u: float(low * (high / low) ** u))
 
 
+_overheads = st.sampled_from([0.0, 0.0, 0.001, 1.0, 100.0])
+
+
 @st.composite
 def scenarios(draw: st.DrawFn, mode: Mode | None = None) -> Scenario:
     """Scenarios over eight orders of magnitude in every rate, the device at times the faster."""
@@ -79,6 +82,8 @@ def scenarios(draw: st.DrawFn, mode: Mode | None = None) -> Scenario:
         batch_size=draw(st.one_of(st.none(), st.integers(1, 64))),
         local_iterations=draw(st.integers(1, 20)),
         backward_ratio=draw(st.floats(0.0, 4.0)),
+        device_run_overhead_s=draw(_overheads),
+        server_run_overhead_s=draw(_overheads),
     )
 
 

@@ -64,6 +64,14 @@ class MeasuredModelIn(RequestBody):
     runs: int = Field(
         ge=1, le=2**31, description="How many runs were measured.", examples=[_MEASURED["runs"]]
     )
+    run_overhead_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=A_DAY_S,
+        description="Seconds that a run takes longer after a pause, when caches are cold: what an "
+        "iteration costs a side beside its nodes.",
+        examples=[_MEASURED["run_overhead_s"]],
+    )
     node_seconds: dict[NodeName, MeasuredSeconds] = Field(
         description="Seconds of one run by the name of the node, for every node of the model; they "
         "sum to `whole_s` within 5 %.",
@@ -129,6 +137,11 @@ class MeasuredModelOut(BaseModel):
         examples=[_MEASURED["spread"]],
     )
     runs: int = Field(description="How many runs were measured.", examples=[_MEASURED["runs"]])
+    run_overhead_s: float = Field(
+        default=0.0,
+        description="Seconds that a run takes longer after a pause.",
+        examples=[_MEASURED["run_overhead_s"]],
+    )
     nodes: int = Field(
         description="How many nodes have seconds of their own.",
         examples=[len(_MEASURED["node_seconds"])],

@@ -1,5 +1,6 @@
 """From validated bodies to what the services take."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -79,6 +80,13 @@ def _speed(machine: MachineIn, loc: _Loc) -> float:
     return machine.flops_per_s or MEASURED
 
 
+def _run_overhead(machine: MachineIn) -> float:
+    """Seconds; NaN where a profile is to tell."""
+    if machine.run_overhead_s is not None:
+        return machine.run_overhead_s
+    return 0.0 if machine.profile_id is None else math.nan
+
+
 def _figures(link: LinkIn, loc: _Loc) -> tuple[float, float, float]:
     """Rates up and down and the round trip: those given, and its preset's for the others.
 
@@ -121,6 +129,8 @@ def _scenario(body: ScenarioIn) -> Scenario:
         memory_bytes=device.memory_bytes,
         optimizer_states=body.optimizer_states,
         power=power,
+        device_run_overhead_s=_run_overhead(device),
+        server_run_overhead_s=_run_overhead(body.server),
     )
 
 
@@ -134,6 +144,8 @@ def _row(body: ScenarioIn, place: int) -> _Row:
         device.flops_per_s or _speed(device, ("scenarios", place, "device")),
         server.flops_per_s or _speed(server, ("scenarios", place, "server")),
         *_figures(body.link, ("scenarios", place, "link")),
+        _run_overhead(device),
+        _run_overhead(server),
         body.batch_size or 0,
         body.local_iterations,
         body.backward_ratio,
@@ -167,7 +179,8 @@ def _group(
     has_batch: bool,
     basis: Basis | None,
 ) -> ScenarioGroup:
-    device, server, up, down, round_trip, batch, iterations, ratio, states, memory, *watts = rows.T
+    device, server, up, down, round_trip, device_run, server_run, *others = rows.T
+    batch, iterations, ratio, states, memory, *watts = others
     scenario = Scenario(
         device_flops_per_s=device,
         server_flops_per_s=server,
@@ -180,5 +193,7 @@ def _group(
         memory_bytes=memory if has_limit else None,
         optimizer_states=states,
         power=DevicePower(*watts) if objective == "energy" else None,
+        device_run_overhead_s=device_run,
+        server_run_overhead_s=server_run,
     )
     return ScenarioGroup(np.array(members, dtype=np.intp), scenario, basis)

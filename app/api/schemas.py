@@ -55,6 +55,15 @@ class MachineIn(RequestBody):
         examples=["jetson-tx2"],
     )
 
+    run_overhead_s: Seconds | None = Field(
+        default=None,
+        description="Seconds that an iteration costs this side beside its nodes, where any runs "
+        "there: a half that has waited starts with cold caches. By default what was measured, "
+        "where a profile is named, else 0. Not counted in a pipeline (`throughput`), which does "
+        "not wait.",
+        examples=[0.0004],
+    )
+
     @model_validator(mode="after")
     def _has_one_speed(self) -> Self:
         if (self.flops_per_s is None) + (self.profile_id is None) + (self.preset is None) != 2:

@@ -75,7 +75,7 @@ def calibrate(
         whole_s=whole_s,
         spread=(p90 - p10) / whole_s,
         runs=len(runs.whole),
-        run_overhead_s=overheads.run_s,
+        run_overhead_s=max(0.0, median(runs.cold) - whole_s) if runs.cold else 0.0,
         profiled_runs=len(runs.profiled),
         agreement=(_fastest(times.cleared) + overheads.run_s) / min(runs.whole),
         raw_agreement=_fastest(times.told) / min(runs.whole),

@@ -32,11 +32,11 @@ class Calibration:
     """Measured seconds of a model on a machine, for one batch of ``model_batch`` samples.
 
     ``nodes``: in topological order; their seconds sum to ``whole_s``, the median of ``runs`` runs.
-    ``spread``: (p90 - p10) / median of these. ``run_overhead_s``: what a run costs whatever is in
-    it, so what each of two halves costs beside its nodes; in ``whole_s`` once, shared out among the
-    nodes. ``profiled_runs``: how many runs the shares of the nodes come from. ``agreement``: what
-    the kernels sum to before they are scaled, less what the profiler adds itself, over the time of
-    the whole, either in the fastest run, which others on the machine disturbed least;
+    ``spread``: (p90 - p10) / median of these. ``run_overhead_s``: how much
+    longer a run takes after a pause, in which caches grow cold; 0 of models so slow that it does
+    not matter. ``profiled_runs``: how many runs the shares of the nodes come from. ``agreement``:
+    what the kernels sum to before they are scaled, less what the profiler adds itself, over the
+    time of the whole, either in the fastest run, which others on the machine disturbed least;
     ``raw_agreement``: the same as the profiler tells it. ``has_made_up_weights``: whether the file
     lacked any.
     """
@@ -72,6 +72,7 @@ class Calibration:
             "whole_s": self.whole_s,
             "spread": self.spread,
             "runs": self.runs,
+            "run_overhead_s": self.run_overhead_s,
             "node_seconds": {node.name: node.seconds for node in self.nodes},
         }
 

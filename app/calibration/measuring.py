@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 
 from app.calibration.sessions import Session
 from app.calibration.trace import Run, read_runs
@@ -11,17 +12,24 @@ from app.errors import CannotRunError
 Progress = Callable[[float, float], None]
 """Called with the seconds that have been spent on runs, and all that are to be."""
 
-WARM_UP_SHARE, PROFILE_SHARE = 0.1, 0.4
+WARM_UP_SHARE, PROFILE_SHARE, COLD_SHARE = 0.1, 0.35, 0.15
 """Of the time; the rest is for runs without the profiler, of which the whole time is told."""
+PAUSE_S = 0.02
+"""Before a run that is to start cold: as a half waits for the other side and the link."""
+FEWEST_COLD, MOST_COLD = 15, 100
+"""The difference between two medians is small, so it takes some runs. A model of which there is no
+time for so many is too slow for it to matter."""
 FEWEST_RUNS, MOST_PROFILED, MOST_TIMED = 3, 100, 1000
 """Slow models get the fewest runs whatever the time, and more of a fast one would tell no more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """``whole``: seconds of each run without the profiler; ``profiled``: the runs with it."""
+    """``whole``: seconds of each run without the profiler; ``cold``: of those after a pause, none
+    of a slow model; ``profiled``: the runs with it."""
 
     whole: tuple[float, ...]
+    cold: tuple[float, ...]
     profiled: tuple[Run, ...]
 
 
@@ -39,8 +47,12 @@ def measured(session: Session, seconds: float, on_progress: Progress | None = No
             "one run of the model makes more events than ONNX Runtime's profiler records, a "
             "million: its loops turn too often for it to be calibrated"
         )
-    whole = clock.runs(session, FEWEST_RUNS, MOST_TIMED, 1 - WARM_UP_SHARE - PROFILE_SHARE)
-    return Measured(tuple(whole), tuple(profiled))
+    share = 1 - WARM_UP_SHARE - PROFILE_SHARE - COLD_SHARE
+    whole = clock.runs(session, FEWEST_RUNS, MOST_TIMED, share)
+    cold: list[float] = []
+    if FEWEST_COLD * (median(whole) + PAUSE_S) < COLD_SHARE * seconds:
+        cold = clock.runs(session, FEWEST_COLD, MOST_COLD, COLD_SHARE, PAUSE_S)
+    return Measured(tuple(whole), tuple(cold), tuple(profiled))
 
 
 def timed_runs(session: Session, count: int) -> list[float]:
@@ -62,14 +74,20 @@ class _Clock:
         self._on_progress = on_progress
         self._spent_s = 0.0
 
-    def runs(self, session: Session, fewest: int, most: int, share: float) -> list[float]:
-        """Seconds of each of some runs that together take a share of the time."""
+    def runs(
+        self, session: Session, fewest: int, most: int, share: float, pause_s: float = 0.0
+    ) -> list[float]:
+        """Seconds of each of some runs that together, with pauses before them, take a share of the
+        time."""
         taken: list[float] = []
         while len(taken) < fewest or (
-            len(taken) < most and sum(taken) + taken[-1] < share * self._budget_s
+            len(taken) < most
+            and sum(taken) + taken[-1] + len(taken) * pause_s < share * self._budget_s
         ):
+            if pause_s:
+                time.sleep(pause_s)
             taken.append(_timed(session))
-            self._report(taken[-1])
+            self._report(pause_s + taken[-1])
         return taken
 
     def _report(self, seconds: float) -> None:

@@ -109,7 +109,7 @@ class LocalCuts:
 
     @cached_property
     def _quantities(self) -> "Matrix":
-        """(rows, 11) As the service's own table has them; 0 for what a mode does not count."""
+        """(rows, 12) As the service's own table has them; 0 for what a mode does not count."""
         import numpy as np
 
         from app.core.splitting.frontier import COLUMNS, KEPT, PEAK
@@ -120,6 +120,7 @@ class LocalCuts:
             figures = row.quantities.model_dump()
             figures[activations] = figures["device_activation_bytes"]
             figures["round_trips"] = _round_trips(row)
+            figures["device_runs"] = _device_runs(row)
             quantities[place] = [figures.get(name, 0.0) for name in COLUMNS]
         return quantities
 
@@ -149,6 +150,10 @@ def _round_trips(row: TableRowOut) -> float:
     return 1.0 if row.server_nodes else 0.0
 
 
+def _device_runs(row: TableRowOut) -> float:
+    return 1.0 if row.device_nodes else 0.0
+
+
 def _delay(row: TableRowOut, prices: "Prices") -> DelayOut:
     from app.core.quantities import delay_terms
 
@@ -162,5 +167,6 @@ def _delay(row: TableRowOut, prices: "Prices") -> DelayOut:
         result_bytes=figures.result_bytes,
         device_parameter_bytes=figures.device_parameter_bytes,
         round_trips=_round_trips(row),
+        device_runs=_device_runs(row),
     )
     return DelayOut.model_validate(terms.as_dict())

@@ -110,6 +110,7 @@ def delay_of(cut: Cut, prices: Prices) -> Delay:
         result_bytes=q.result_bytes,
         device_parameter_bytes=q.device_parameter_bytes,
         round_trips=1.0 if cut.server_nodes else 0.0,
+        device_runs=1.0 if cut.device_nodes else 0.0,
     )
 
 
@@ -123,11 +124,12 @@ def delay_terms(
     result_bytes: Figure,
     device_parameter_bytes: Figure,
     round_trips: Figure,
+    device_runs: Figure,
 ) -> Delay:
     """The terms of a delay, of one cut and price list or of many; ``round_trips``: 1 where any
-    node runs on the server, else 0."""
-    device_compute_s = prices.device_s_per_flop * device_flops
-    server_compute_s = prices.server_s_per_flop * server_flops
+    node runs on the server, else 0; ``device_runs``: the same of the device."""
+    device_compute_s = prices.device_s_per_flop * device_flops + prices.device_run_s * device_runs
+    server_compute_s = prices.server_s_per_flop * server_flops + prices.server_run_s * round_trips
     uplink_s = prices.uplink_s_per_byte * uplink_bytes
     downlink_s = (
         prices.gradient_s_per_byte * gradient_bytes + prices.result_s_per_byte * result_bytes

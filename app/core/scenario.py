@@ -60,7 +60,9 @@ class Scenario:
     limits what the device holds: in inference parameters and live activations; in training
     (2 + ``optimizer_states``) times the parameters, for weights and gradients and what the
     optimizer keeps per weight, and all activations. ``power`` is needed for the energy objective;
-    throughput is an inference objective.
+    throughput is an inference objective. ``device_run_overhead_s``, ``server_run_overhead_s``: what
+    an iteration costs a side beside its nodes, where any runs there: a half that has waited starts
+    with cold caches. A pipeline does not wait, so throughput counts none.
     """
 
     device_flops_per_s: Figure
@@ -74,6 +76,8 @@ class Scenario:
     memory_bytes: Figure | None = None
     optimizer_states: Figure = 0
     power: DevicePower | None = None
+    device_run_overhead_s: Figure = 0.0
+    server_run_overhead_s: Figure = 0.0
 
     def batches(self, model_batch: int) -> Figure:
         """How many batches of the model's own size one batch is."""
@@ -85,8 +89,9 @@ class Prices:
     """Seconds per unit of each quantity of a cut, for one scenario.
 
     ``result`` is zero in training and ``gradient`` and ``parameter`` are zero in inference, so one
-    product serves both modes; a parameter byte goes down once and up once. ``round_trip_s`` is
-    paid once where any node runs on the server.
+    product serves both modes; a parameter byte goes down once and up once. ``round_trip_s`` and
+    ``server_run_s`` are paid once where any node runs on the server, ``device_run_s`` where any
+    runs on the device.
     """
 
     device_s_per_flop: Figure
@@ -97,6 +102,8 @@ class Prices:
     parameter_down_s_per_byte: Figure
     parameter_up_s_per_byte: Figure
     round_trip_s: Figure
+    device_run_s: Figure = 0.0
+    server_run_s: Figure = 0.0
 
     @property
     def parameter_s_per_byte(self) -> Figure:
@@ -125,6 +132,8 @@ def objective_prices(scenario: Scenario, prices: Prices) -> Prices:
         parameter_down_s_per_byte=power.receive_w * prices.parameter_down_s_per_byte,
         parameter_up_s_per_byte=power.transmit_w * prices.parameter_up_s_per_byte,
         round_trip_s=0.0 * prices.round_trip_s,
+        device_run_s=power.compute_w * prices.device_run_s,
+        server_run_s=0.0 * prices.server_run_s,
     )
     if not np.isfinite(_sum(joules)).all():
         raise UnpriceableError(
@@ -154,6 +163,8 @@ def prices_of(scenario: Scenario, model_batch: int) -> Prices:
         parameter_down_s_per_byte=down_s_per_byte if training else 0.0,
         parameter_up_s_per_byte=up_s_per_byte if training else 0.0,
         round_trip_s=iterations * scenario.link.round_trip_s,
+        device_run_s=iterations * scenario.device_run_overhead_s,
+        server_run_s=iterations * scenario.server_run_overhead_s,
     )
     if not np.isfinite(_sum(prices)).all():
         names = [f.name for f in fields(prices) if not np.isfinite(getattr(prices, f.name)).all()]
@@ -174,4 +185,6 @@ def _sum(prices: Prices) -> Figure:
         + prices.parameter_down_s_per_byte
         + prices.parameter_up_s_per_byte
         + prices.round_trip_s
+        + prices.device_run_s
+        + prices.server_run_s
     )

@@ -23,6 +23,7 @@ from app.core.scenario import (
 )
 from app.core.splitting.frontier import (
     DEVICE,
+    DEVICE_RUNS,
     GRADIENT,
     PARAMETER,
     RESULT,
@@ -173,6 +174,7 @@ def _delays(prices: Prices, quantities: Matrix) -> Delay:
         result_bytes=quantities[:, RESULT],
         device_parameter_bytes=quantities[:, PARAMETER],
         round_trips=quantities[:, ROUND_TRIPS],
+        device_runs=quantities[:, DEVICE_RUNS],
     )
 
 

@@ -1,5 +1,6 @@
 """From what a request names to figures: the speed of a machine, or the seconds of its nodes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -85,13 +86,18 @@ class Posing:
             key = replace(key, device=device, server=server)
             # A second costs a second, on either side.
             rates = {side: _like(rate, 1.0) for side, rate in rates.items()}
+        overheads = {side: _overhead(scenario, side, named, model) for side in SIDES}
         variant = model.known_variant(key)
         if variant is None:
             variant = await to_thread.run_sync(self._variant, model, key, loc)
         return Posed(
             variant,
             replace(
-                scenario, device_flops_per_s=rates["device"], server_flops_per_s=rates["server"]
+                scenario,
+                device_flops_per_s=rates["device"],
+                server_flops_per_s=rates["server"],
+                device_run_overhead_s=overheads["device"],
+                server_run_overhead_s=overheads["server"],
             ),
             _told(named, model.model_id) if named else None,
         )
@@ -165,6 +171,18 @@ def _rate(scenario: Scenario, side: Side, named: _Named, model: PreparedModel, l
             loc=(*loc, side, "profile_id"),
         )
     return _like(_stated(scenario, side), profile.flops_per_s)
+
+
+def _overhead(scenario: Scenario, side: Side, named: _Named, model: PreparedModel) -> Figure:
+    """Seconds that a run costs by itself: as stated, or, where that is NaN, as measured."""
+    device, server = scenario.device_run_overhead_s, scenario.server_run_overhead_s
+    stated = device if side == "device" else server
+    if side not in named:
+        return stated
+    measured_s = named[side].run_overhead_on(model.model_id)
+    if isinstance(stated, np.ndarray):
+        return np.where(np.isnan(stated), measured_s, stated)
+    return measured_s if math.isnan(stated) else stated
 
 
 def _stated(scenario: Scenario, side: Side) -> Figure:

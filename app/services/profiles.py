@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from statistics import fmean
 from typing import Any
 
 from anyio import to_thread
@@ -34,12 +35,19 @@ class KnownProfile:
     """What a warm request needs of a profile.
 
     ``flops_per_s``: sustained over all its models; ``by_model``: over each, by the model's id.
+    ``run_overhead_s``: of each, by the model's id.
     """
 
     id: str
     name: str
     flops_per_s: float
     by_model: Mapping[str, float]
+    run_overhead_s: Mapping[str, float]
+
+    def run_overhead_on(self, model_id: str) -> float:
+        """Seconds; the mean over its models where it does not know this one."""
+        known = self.run_overhead_s
+        return known[model_id] if model_id in known else fmean(known.values())
 
 
 class ProfileService:
@@ -127,7 +135,11 @@ class ProfileService:
             removals = self._removals
         row = self._row(profile_id, loc)
         by_model = {each["model_id"]: each["flops_per_s"] for each in row.summary["models"]}
-        known = KnownProfile(row.id, row.name, row.flops_per_s, by_model)
+        # Profiles of an older version do not have it.
+        overhead = {
+            each["model_id"]: each.get("run_overhead_s", 0.0) for each in row.summary["models"]
+        }
+        known = KnownProfile(row.id, row.name, row.flops_per_s, by_model, overhead)
         with self._lock:
             # It may have been deleted since it was read.
             if self._removals == removals:

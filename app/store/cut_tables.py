@@ -1,10 +1,12 @@
 """Cut tables that have been built."""
 
+from contextlib import suppress
+
 from sqlalchemy import delete, insert, select
 
 from app.core.splitting.cut_table import CutTable, Family
 from app.store.database import ReadConnection, WriteConnection
-from app.store.packing import unpack_table
+from app.store.packing import OldTableError, unpack_table
 from app.store.tables import cut_tables
 
 
@@ -18,6 +20,11 @@ def put(connection: WriteConnection, model_id: str, family: Family, table: bytes
 
 
 def all_of(connection: ReadConnection, model_id: str) -> dict[Family, CutTable]:
-    """The tables of a model that are there."""
+    """The tables of a model that are there, but for those of an older version, which are built anew
+    when they are asked for."""
     query = select(cut_tables.c.family, cut_tables.c.body).where(cut_tables.c.model_id == model_id)
-    return {Family(family): unpack_table(body) for family, body in connection.execute(query)}
+    found = {}
+    for family, body in connection.execute(query):
+        with suppress(OldTableError):
+            found[Family(family)] = unpack_table(body)
+    return found

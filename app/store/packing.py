@@ -14,7 +14,7 @@ from app.core.splitting.cut_table import CutTable
 
 FORMAT = 2
 """Of DAGs. Format 1 did not know uncuttable tensors."""
-TABLE_FORMAT = 1
+TABLE_FORMAT = 2
 
 
 def pack_dag(dag: CostedDag) -> bytes:
@@ -71,6 +71,10 @@ def unpack_dag(packed: bytes) -> CostedDag:
     return CostedDag(**values)  # type: ignore[arg-type]
 
 
+class OldTableError(ValueError):
+    """A table of an older version, which has to be built anew."""
+
+
 def pack_table(table: CutTable) -> bytes:
     """A cut table as compressed arrays."""
     buffer = io.BytesIO()
@@ -86,9 +90,13 @@ def pack_table(table: CutTable) -> bytes:
 
 
 def unpack_table(packed: bytes) -> CutTable:
-    """The table that ``pack_table`` packed. Raises ``ValueError`` for another format."""
+    """The table that ``pack_table`` packed. Raises ``OldTableError`` for an older format, which has
+    fewer quantities, and perhaps fewer rows, and ``ValueError`` for one that is not known."""
     with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
-        if int(archive["format"]) != TABLE_FORMAT:
+        stored_format = int(archive["format"])
+        if stored_format < TABLE_FORMAT:
+            raise OldTableError("the stored table was built by an older version; build it anew")
+        if stored_format != TABLE_FORMAT:
             raise ValueError("the stored table has a format that this version does not read")
         return CutTable(
             archive["quantities"], archive["on_device_bits"], int(archive["node_count"])

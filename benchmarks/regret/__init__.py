@@ -27,7 +27,6 @@ MODELS = (
     "resnet50",
     "convnext_tiny",
     "segformer_b0",
-    "vit_b16",
 )
 LINKS = tuple(
     LinkFigures(
@@ -70,8 +69,8 @@ def _of_device(core: SlowCore) -> str:
 
 def _print_calibration(console: Console, result: Result) -> None:
     sides = (
-        f"{name} {side.whole_s * 1e3:.1f} ms ({side.flops_per_s / 1e9:.1f} GFLOPS, spread "
-        f"{side.spread:.0%})"
+        f"{name} {side.whole_s * 1e3:.1f} ms + {side.run_overhead_s * 1e3:.2f} ms "
+        f"({side.flops_per_s / 1e9:.1f} GFLOPS, spread {side.spread:.0%})"
         for name, side in (("device", result.device), ("server", result.server))
     )
     console.print(f"\n{result.model}, {len(result.device_nodes)} cuts: {', '.join(sides)}")

@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -41,6 +41,7 @@ class Calibrated:
     flops_per_s: float
     whole_s: float
     spread: float
+    run_overhead_s: float
     node_s: np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -124,6 +125,7 @@ def _calibrated(
         of_model.flops_per_s,
         of_model.whole_s,
         of_model.spread,
+        of_model.run_overhead_s,
         np.array([of_model.node_seconds[name] for name in dag.node_names]),
     )
 
@@ -149,8 +151,11 @@ def _on_link(
 ) -> OnLink:
     link = sides.shape(figures)
     work = NodeWork(device.node_s, server.node_s)
-    by_flops = _predicted(dag, masks, link, device.flops_per_s, server.flops_per_s, None)
-    by_profiles = _predicted(dag, masks, link, 1.0, 1.0, work)
+    as_flops = _scenario(link, device, server)
+    # A second costs a second, on either side.
+    as_seconds = replace(as_flops, device_flops_per_s=1.0, server_flops_per_s=1.0)
+    by_flops = _predicted(dag, masks, as_flops, None)
+    by_profiles = _predicted(dag, masks, as_seconds, work)
     rounds = sides.execute([float(each.total_s) for each in by_profiles])
     places = {mask.tobytes(): place for place, mask in enumerate(masks)}
     chosen_by_flops, chosen_by_profiles = (places[mask.tobytes()] for mask in ask(link))
@@ -166,15 +171,21 @@ def _on_link(
     )
 
 
+def _scenario(link: dict[str, float], device: Calibrated, server: Calibrated) -> Scenario:
+    """As FLOPS tell it."""
+    return Scenario(
+        device.flops_per_s,
+        server.flops_per_s,
+        Link(**link),
+        mode=Mode.INFERENCE,
+        device_run_overhead_s=device.run_overhead_s,
+        server_run_overhead_s=server.run_overhead_s,
+    )
+
+
 def _predicted(
-    dag: CostedDag,
-    masks: Sequence[Mask],
-    link: dict[str, float],
-    device_flops_per_s: float,
-    server_flops_per_s: float,
-    work: NodeWork | None,
+    dag: CostedDag, masks: Sequence[Mask], scenario: Scenario, work: NodeWork | None
 ) -> list[Delay]:
-    scenario = Scenario(device_flops_per_s, server_flops_per_s, Link(**link), mode=Mode.INFERENCE)
     prices = prices_of(scenario, dag.model_batch)
     return [delay_of(cut_of(dag, mask, Mode.INFERENCE, work), prices) for mask in masks]
 
@@ -190,8 +201,8 @@ def _asked(
     """The cuts that the service chooses over a link: by FLOPs, and by profiles."""
     sides = (
         {
-            "device": {"flops_per_s": device.flops_per_s},
-            "server": {"flops_per_s": server.flops_per_s},
+            name: {"flops_per_s": side.flops_per_s, "run_overhead_s": side.run_overhead_s}
+            for name, side in (("device", device), ("server", server))
         },
         {
             "device": {"profile_id": device.profile_id},

@@ -21,12 +21,12 @@ from benchmarks.regret.slowdown import DEVICE_CORE, OTHER_CORE, SlowCore, hold_t
 
 SWEEPS = 3
 """Rounds of a cut come in so many batches, all cuts in turn, so that noise meets all alike."""
-SWEEP_S, MOST_ROUNDS = 1.0, 5
+SWEEP_S, MOST_ROUNDS = 1.0, 4
 """A batch takes about so long, and has no more rounds."""
 SLOW_S = 1.5
 """Rounds that take longer come in half as many batches, and none warms up: these are as good as the
 others, and it is their time that is short."""
-LINK_SECONDS = 4.0
+LINK_SECONDS = 3.0
 
 
 class Sides:

@@ -25,7 +25,7 @@ def made_up_seconds(graph: Json, seed: object, around_s: float = 1e-4) -> Second
     return {node["name"]: around_s * 10 ** draw.uniform(-1, 1) for node in graph["nodes"]}
 
 
-def measured(model: Json, seconds: Seconds) -> Json:
+def measured(model: Json, seconds: Seconds, run_overhead_s: float = 0.0) -> Json:
     """An entry of ``models`` in a profile."""
     whole_s = sum(seconds.values())
     return {
@@ -34,6 +34,7 @@ def measured(model: Json, seconds: Seconds) -> Json:
         "whole_s": whole_s,
         "spread": 0.02,
         "runs": 30,
+        "run_overhead_s": run_overhead_s,
         "node_seconds": seconds,
     }
 

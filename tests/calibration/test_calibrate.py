@@ -140,6 +140,7 @@ def test_a_profile_has_what_a_service_asks_for(tmp_path: Path) -> None:
         "whole_s": found.whole_s,
         "spread": found.spread,
         "runs": found.runs,
+        "run_overhead_s": found.run_overhead_s,
         "node_seconds": {node.name: node.seconds for node in found.nodes},
     }
     assert list(profile["node_seconds"]) == ["one", "Tanh_1"]

@@ -40,6 +40,7 @@ def figures(dag: CostedDag, device: frozenset[int]) -> dict[str, float]:
         "peak_activation_bytes": peak_activation_bytes(dag, mask),
         "crossing_tensors": q.crossing_tensors,
         "round_trips": int(not mask.all()),
+        "device_runs": int(mask.any()),
     }
 
 
@@ -113,6 +114,7 @@ COMPARED = {
         "peak_activation_bytes",
         "crossing_tensors",
         "round_trips",
+        "device_runs",
     ),
     Family.FULL_TRAINING: (
         "device_flops",
@@ -122,6 +124,7 @@ COMPARED = {
         "device_parameter_bytes",
         "kept_activation_bytes",
         "round_trips",
+        "device_runs",
     ),
     Family.FULL_INFERENCE: (
         "device_flops",
@@ -131,6 +134,7 @@ COMPARED = {
         "device_parameter_bytes",
         "peak_activation_bytes",
         "round_trips",
+        "device_runs",
     ),
     Family.HULL_TRAINING: (
         "server_flops",
@@ -138,8 +142,15 @@ COMPARED = {
         "gradient_bytes",
         "device_parameter_bytes",
         "round_trips",
+        "device_runs",
     ),
-    Family.HULL_INFERENCE: ("server_flops", "uplink_bytes", "result_bytes", "round_trips"),
+    Family.HULL_INFERENCE: (
+        "server_flops",
+        "uplink_bytes",
+        "result_bytes",
+        "round_trips",
+        "device_runs",
+    ),
 }
 
 

@@ -1,6 +1,7 @@
 """Tables, block-wise form, flow and integer programme: the same optimum, and its validity."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,6 +71,8 @@ def value_of(
     assert scenario.power is not None
     model = 8 * held_bytes(dag, device) if training else 0
     power = scenario.power
+    if device:
+        compute_s += float(n * scenario.device_run_overhead_s)
     return float(
         power.compute_w * compute_s
         + power.transmit_w * (send_s + model / up)
@@ -84,14 +87,9 @@ def full_scenarios(draw: st.DrawFn) -> Scenario:
     objective = draw(st.sampled_from(Objective))
     mode = Mode.INFERENCE if objective is Objective.THROUGHPUT else base.mode
     watts = st.sampled_from([0.0, 0.5, 10.0])
-    return Scenario(
-        device_flops_per_s=base.device_flops_per_s,
-        server_flops_per_s=base.server_flops_per_s,
-        link=base.link,
+    return replace(
+        base,
         mode=mode,
-        batch_size=base.batch_size,
-        local_iterations=base.local_iterations,
-        backward_ratio=base.backward_ratio,
         objective=objective,
         memory_bytes=draw(st.one_of(st.none(), st.floats(1.0, 1e5))),
         optimizer_states=draw(st.integers(0, 2)),

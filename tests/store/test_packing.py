@@ -14,6 +14,7 @@ from app.core.dag import NO_PRODUCER, CostedDag, Node, Tensor
 from app.core.splitting.cut_table import Family, build_table
 from app.store import packing
 from app.store.packing import (
+    OldTableError,
     pack_dag,
     pack_mask,
     pack_table,
@@ -148,6 +149,19 @@ def test_other_formats_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     with pytest.raises(ValueError, match="format"):
         unpack_dag(packed)
+
+
+def test_tables_of_an_older_version_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of an older format is refused as such, as it is built anew; one of a format that is
+    not known is refused."""
+    table = build_table(ingested("light_squeezenet").dag, Family.SLOWER_DEVICE)
+    for other, error in ((packing.TABLE_FORMAT - 1, OldTableError), (99, ValueError)):
+        with monkeypatch.context() as patch:
+            patch.setattr(packing, "TABLE_FORMAT", other)
+            packed = pack_table(table)
+        with pytest.raises(ValueError, match=r"format|older") as refused:
+            unpack_table(packed)
+        assert refused.type is error
 
 
 @given(mask=st.lists(st.booleans(), max_size=100))

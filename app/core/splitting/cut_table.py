@@ -37,6 +37,7 @@ from app.core.splitting.frontier import (
     COLUMNS,
     CROSSING,
     DEVICE,
+    DEVICE_RUNS,
     GRADIENT,
     KEPT,
     MOST_COMPARISONS,
@@ -105,21 +106,22 @@ _BYTES_AND_COUNTS = (
     PEAK,
     CROSSING,
     ROUND_TRIPS,
+    DEVICE_RUNS,
 )
 COMPARED: dict[Family, tuple[int, ...]] = {
     Family.SLOWER_DEVICE: (DEVICE, *_BYTES_AND_COUNTS),
     Family.MEASURED: (SERVER, *_BYTES_AND_COUNTS),
     Family.MEASURED_FULL_TRAINING: (
-        *(DEVICE, SERVER, UPLINK, GRADIENT, PARAMETER, KEPT, ROUND_TRIPS),
+        *(DEVICE, SERVER, UPLINK, GRADIENT, PARAMETER, KEPT, ROUND_TRIPS, DEVICE_RUNS),
     ),
     Family.MEASURED_FULL_INFERENCE: (
-        *(DEVICE, SERVER, UPLINK, RESULT, PARAMETER, PEAK, ROUND_TRIPS),
+        *(DEVICE, SERVER, UPLINK, RESULT, PARAMETER, PEAK, ROUND_TRIPS, DEVICE_RUNS),
     ),
     Family.MEASURED_PIPELINE: (DEVICE, SERVER, UPLINK, RESULT),
-    Family.HULL_TRAINING: (SERVER, UPLINK, GRADIENT, PARAMETER, ROUND_TRIPS),
-    Family.HULL_INFERENCE: (SERVER, UPLINK, RESULT, ROUND_TRIPS),
-    Family.FULL_TRAINING: (UPLINK, GRADIENT, PARAMETER, KEPT, ROUND_TRIPS),
-    Family.FULL_INFERENCE: (UPLINK, RESULT, PARAMETER, PEAK, ROUND_TRIPS),
+    Family.HULL_TRAINING: (SERVER, UPLINK, GRADIENT, PARAMETER, ROUND_TRIPS, DEVICE_RUNS),
+    Family.HULL_INFERENCE: (SERVER, UPLINK, RESULT, ROUND_TRIPS, DEVICE_RUNS),
+    Family.FULL_TRAINING: (UPLINK, GRADIENT, PARAMETER, KEPT, ROUND_TRIPS, DEVICE_RUNS),
+    Family.FULL_INFERENCE: (UPLINK, RESULT, PARAMETER, PEAK, ROUND_TRIPS, DEVICE_RUNS),
 }
 """The quantities by which cuts are compared. The full families of FLOPs compare within equal FLOPs;
 in ``MEASURED``, the server's column is compared after the device's has been added."""
@@ -129,7 +131,7 @@ in ``MEASURED``, the server's column is compared after the device's has been add
 class CutTable:
     """Rows in ascending order of device FLOPs.
 
-    ``quantities`` (rows, 11) float64, by ``frontier.COLUMNS``; ``on_device_bits`` (rows,
+    ``quantities`` (rows, 12) float64, by ``frontier.COLUMNS``; ``on_device_bits`` (rows,
     ceil(n / 8)) uint8, a bit per node.
     """
 
@@ -181,7 +183,7 @@ def build_table(
 def quantities_row(
     dag: CostedDag, on_device: Mask, work: NodeWork | None = None
 ) -> NDArray[np.float64]:
-    """(11,) The quantities of any cut, as a row of a table would hold them."""
+    """(12,) The quantities of any cut, as a row of a table would hold them."""
     q = cut_of(dag, on_device, Mode.TRAINING, work).quantities
     row = np.zeros(len(COLUMNS))
     row[DEVICE], row[SERVER] = q.device_flops, q.server_flops
@@ -190,6 +192,7 @@ def quantities_row(
     row[KEPT] = q.device_activation_bytes
     row[PEAK] = peak_activation_bytes(dag, on_device)
     row[ROUND_TRIPS] = 0.0 if on_device.all() else 1.0
+    row[DEVICE_RUNS] = 1.0 if on_device.any() else 0.0
     return row
 
 

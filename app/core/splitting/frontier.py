@@ -63,12 +63,14 @@ COLUMNS = (
     "peak_activation_bytes",
     "crossing_tensors",
     "round_trips",
+    "device_runs",
     "retained_bytes",
 )
 """The quantities of a partial cut.
 
 ``kept_activation_bytes`` is ``device_activation_bytes`` in training, ``peak_activation_bytes`` in
-inference. ``round_trips``: 1 where any node runs on the server, else 0. ``retained_bytes``: bytes
+inference. ``round_trips``: 1 where any node runs on the server, else 0; ``device_runs``: the
+same of the device. ``retained_bytes``: bytes
 of tensors without consumers to come that stay in the device's memory, because they cross or are
 graph outputs (needed to carry the peak on).
 """
@@ -83,6 +85,7 @@ graph outputs (needed to carry the peak on).
     PEAK,
     CROSSING,
     ROUND_TRIPS,
+    DEVICE_RUNS,
     RETAINED,
 ) = range(len(COLUMNS))
 
@@ -91,10 +94,10 @@ graph outputs (needed to carry the peak on).
 class Search:
     """What to look for.
 
-    ``prune``: from the (k, 11) quantities of partial cuts in one state to the indices of those to
+    ``prune``: from the (k, 12) quantities of partial cuts in one state to the indices of those to
     keep. It must keep, for any set of cuts and any objective at hand, a cut that is no worse than
     the ones dropped (see the proof above). ``effort``: about how many comparisons of cuts that
-    took, from the quantities and the indices kept. ``bounding``: from (k, 11) quantities to the
+    took, from the quantities and the indices kept. ``bounding``: from (k, 12) quantities to the
     (k, c) ones that the objectives at hand are monotone in; None to search without bounds.
     """
 
@@ -121,7 +124,7 @@ TIDY_AFTER = 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoundCuts:
-    """``quantities`` (rows, 11) by ``COLUMNS``; ``on_device`` (rows, n) bool, each row a cut."""
+    """``quantities`` (rows, 12) by ``COLUMNS``; ``on_device`` (rows, n) bool, each row a cut."""
 
     quantities: Matrix
     on_device: NDArray[np.bool_]
@@ -408,6 +411,7 @@ class _Run:
                 held |= hold.bit
         quantities = state.quantities + add
         quantities[:, SERVER] -= steps.server_add[node, SERVER]
+        quantities[:, DEVICE_RUNS] = 1
         open_bytes = state.open_bytes + steps.made_bytes[node]
         np.maximum(
             state.quantities[:, PEAK],

@@ -33,6 +33,7 @@ from app.core.errors import SplitError
 from app.core.scenario import Mode
 from app.core.splitting.frontier import (
     DEVICE,
+    DEVICE_RUNS,
     GRADIENT,
     KEPT,
     PARAMETER,
@@ -214,6 +215,10 @@ class _Programme:
         used = np.diff(dag.successors.offsets) > 0
         for node in np.flatnonzero(~used).tolist():
             self._rows.at_least({trip: 1.0, node: 1.0}, 1.0)
+        device_run = self._new_variable()
+        needs_none = np.diff(dag.predecessors.offsets) == 0
+        for node in np.flatnonzero(needs_none).tolist():
+            self._rows.at_least({device_run: 1.0, node: -1.0}, 0.0)
         return {
             DEVICE: (device, 0.0),
             SERVER: (server, float(work.server.sum())),
@@ -223,6 +228,7 @@ class _Programme:
             PARAMETER: (parameter, 0.0),
             KEPT: (kept, 0.0),
             ROUND_TRIPS: ({trip: 1.0}, 0.0),
+            DEVICE_RUNS: ({device_run: 1.0}, 0.0),
         }
 
     def _bound_by_stage(self, weights: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> None:

@@ -16,8 +16,10 @@ block-wise one), and auxiliary vertices. Arcs, and what cutting them pays for:
   so nothing flows back.
 - v -> p (infinite) for every user v of a shared parameter, and p -> sink: one held copy.
 - source -> r, and r -> v (infinite) for every v that nothing uses: a node on the server puts what
-  depends on it there too, hence one of these last ones, so the round trip is paid once if and only
-  if any node runs on the server.
+  depends on it there too, hence one of these last ones, so the round trip, and what a run on the
+  server costs by itself, are paid once if and only if any node runs there.
+- v -> d (infinite) for every v that uses nothing, and d -> sink: the same of a run on the device,
+  as a node there puts there what it depends on, hence one of these first ones.
 
 Hence a finite cut of the network is a cut of the DAG by whole groups, and its value is the delay of
 that cut: every term of the delay is one of the arcs above, cut exactly when the term is due. (After
@@ -52,16 +54,18 @@ PRICED_COLUMNS = (
     "result_s_per_byte",
     "parameter_s_per_byte",
     "round_trip_s",
+    "device_run_s",
+    "server_run_s",
 )
 """The columns of ``FlowNetwork.quantities``, named by the price of each."""
-DEVICE, SERVER, UPLINK, GRADIENT, RESULT, PARAMETER, ROUND_TRIP = range(len(PRICED_COLUMNS))
+DEVICE, SERVER, UPLINK, GRADIENT, RESULT, PARAMETER, *_ = range(len(PRICED_COLUMNS))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FlowNetwork:
     """Arcs that depend on the model alone; a scenario's prices turn them into capacities.
 
-    Shapes, for a arcs: ``tails``, ``heads`` (a,) int32; ``quantities`` (a, 7), the units that an
+    Shapes, for a arcs: ``tails``, ``heads`` (a,) int32; ``quantities`` (a, 9), the units that an
     arc pays for, by column; ``is_infinite`` (a,) bool. ``group_of_node`` (n,) int32. The first
     ``2 * groups`` arcs are source -> group and group -> sink, in this order for each group.
     """
@@ -138,7 +142,7 @@ def build_network(
     _add_terminal_arcs(arcs, group_quantities)
     fresh = _add_tensor_arcs(arcs, dag, group_of_node, fresh)
     fresh = _add_shared_parameter_arcs(arcs, dag, group_of_node, fresh)
-    fresh = _add_round_trip_arcs(arcs, group_of_node, group_count, dag, fresh)
+    fresh = _add_run_arcs(arcs, group_of_node, group_count, dag, fresh)
     return FlowNetwork(
         vertex_count=fresh,
         group_count=group_count,
@@ -153,7 +157,7 @@ def build_network(
 def _group_quantities(
     dag: CostedDag, work: NodeWork, group_of_node: Index, group_count: int
 ) -> NDArray[np.float64]:
-    """(g, 7) What a group uses by itself, by column of ``PRICED_COLUMNS``."""
+    """(g, 9) What a group uses by itself, by column of ``PRICED_COLUMNS``."""
     totals = np.zeros((group_count, len(PRICED_COLUMNS)), dtype=np.float64)
     np.add.at(totals[:, DEVICE], group_of_node, work.device)
     np.add.at(totals[:, SERVER], group_of_node, work.server)
@@ -224,16 +228,20 @@ def _add_shared_parameter_arcs(
     return fresh
 
 
-def _add_round_trip_arcs(
+def _add_run_arcs(
     arcs: _Arcs, group_of_node: Index, group_count: int, dag: CostedDag, fresh: int
 ) -> int:
     if group_count == 0:
         return fresh
-    makers, users = dag.edges
-    has_reader = np.zeros(group_count, dtype=np.bool_)
-    leaves = group_of_node[makers] != group_of_node[users]
-    has_reader[group_of_node[makers[leaves]]] = True
-    arcs.priced(SOURCE, fresh, round_trip_s=1.0)
-    for group in np.flatnonzero(~has_reader).tolist():
+    makers, users = (group_of_node[nodes] for nodes in dag.edges)
+    leaves = makers != users
+    is_last, is_first = (np.ones(group_count, dtype=np.bool_) for _ in range(2))
+    is_last[makers[leaves]] = False
+    is_first[users[leaves]] = False
+    arcs.priced(SOURCE, fresh, round_trip_s=1.0, server_run_s=1.0)
+    for group in np.flatnonzero(is_last).tolist():
         arcs.unbreakable(fresh, group + FIRST_GROUP)
-    return fresh + 1
+    for group in np.flatnonzero(is_first).tolist():
+        arcs.unbreakable(group + FIRST_GROUP, fresh + 1)
+    arcs.priced(fresh + 1, SINK, device_run_s=1.0)
+    return fresh + 2

@@ -3,8 +3,8 @@
 Every objective here is the largest of a few stages, and every stage is a linear function of a
 cut's quantities: delay and energy have one stage, throughput has four (device, uplink, server,
 downlink). Within a stage each weight hangs on one rate (device FLOPS, server FLOPS, uplink,
-downlink) or on none (the round trip). So with all other rates fixed, a cut's value is
-max(c, a + b * x) in the price x of one rate, and ranges have closed forms.
+downlink) or on none (the round trip, and what a run costs by itself). So with all other rates
+fixed, a cut's value is max(c, a + b * x) in the price x of one rate, and ranges have closed forms.
 """
 
 import math
@@ -18,6 +18,7 @@ from app.core.scenario import Figure, Mode, Objective, Prices, Scenario, objecti
 from app.core.splitting.frontier import (
     COLUMNS,
     DEVICE,
+    DEVICE_RUNS,
     GRADIENT,
     KEPT,
     PARAMETER,
@@ -39,10 +40,10 @@ Costs = NDArray[np.float64]
 class Pricing:
     """A scenario's weights and its memory limit, or those of s scenarios, along a last axis.
 
-    ``weights`` (5, stages, 11[, s]): by rate (the last: none), stage, and quantity of
+    ``weights`` (5, stages, 12[, s]): by rate (the last: none), stage, and quantity of
     ``frontier.COLUMNS``; seconds (delay, throughput) or joules (energy) per unit. ``stages``
-    (stages, 11[, s]): the same over all rates.
-    ``memory_weights`` (11[, s]): bytes of device memory per unit. ``memory_bytes``: None for no
+    (stages, 12[, s]): the same over all rates.
+    ``memory_weights`` (12[, s]): bytes of device memory per unit. ``memory_bytes``: None for no
     limit. ``device_is_faster``: whether a FLOP takes less time on the device than on the server;
     ``is_level``: whether it takes the same (as measured seconds do, unless one side is slower than
     it was measured).
@@ -113,12 +114,16 @@ def _linear_weights(prices: Prices) -> NDArray[np.float64]:
     weights[DOWNLINK_RATE, 0, GRADIENT] = prices.gradient_s_per_byte
     weights[DOWNLINK_RATE, 0, RESULT] = prices.result_s_per_byte
     weights[DOWNLINK_RATE, 0, PARAMETER] = prices.parameter_down_s_per_byte
-    weights[NO_RATE, 0, ROUND_TRIPS] = prices.round_trip_s
+    weights[NO_RATE, 0, ROUND_TRIPS] = prices.round_trip_s + prices.server_run_s
+    weights[NO_RATE, 0, DEVICE_RUNS] = prices.device_run_s
     return weights
 
 
 def _throughput_weights(scenario: Scenario, prices: Prices) -> NDArray[np.float64]:
-    """Seconds per batch of each stage of the pipeline; the slowest one sets the pace."""
+    """Seconds per batch of each stage of the pipeline; the slowest one sets the pace.
+
+    Nothing waits there but for its own next batch, so no run starts cold, and none is charged for.
+    """
     if scenario.mode is not Mode.INFERENCE:
         raise ValueError("throughput is an objective of inference")
     weights = _no_weights(prices, 4)
@@ -144,7 +149,7 @@ class Interval:
 def stays_best(pricing: Pricing, chosen: Costs, rivals: Matrix) -> list[Interval]:
     """By rate: for which factors x on its price the chosen cut is no worse than any rival.
 
-    The price is x times the scenario's. ``chosen``: (11,) quantities; ``rivals``: (k, 11), those
+    The price is x times the scenario's. ``chosen``: (12,) quantities; ``rivals``: (k, 12), those
     that the memory limit allows.
     """
     if pricing.weights.shape[1] == 1:

@@ -104,7 +104,7 @@ class CutTables:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BestRow:
-    """The best row of a table: its quantities (11,) and the objective's value."""
+    """The best row of a table: its quantities (12,) and the objective's value."""
 
     table: CutTable
     row: int
@@ -177,7 +177,7 @@ def valid_ranges(
 ) -> Ranges:
     """For each rate alone, the range in which a cut stays best; None for an open end.
 
-    ``chosen`` (11,): the quantities of the cut; ``rivals`` (k, 11): those of the table that serves
+    ``chosen`` (12,): the quantities of the cut; ``rivals`` (k, 11): those of the table that serves
     the scenario. As the rate of one side passes that of the other, the best cut comes from another
     table. Where the cut is still best there, the range goes on in that table. Measured seconds hang
     on no rate of the device or the server: None for both. Raises ``TooManyCutsError``.
@@ -242,7 +242,7 @@ def _allowed(pricing: Pricing, quantities: Matrix) -> Matrix:
 class BestRows:
     """The best rows of many scenarios: ``tables[family[i]]`` has the row ``rows[i]``.
 
-    Shapes: ``families`` (s,) of indices into ``tables``; ``rows`` (s,); ``quantities`` (s, 11);
+    Shapes: ``families`` (s,) of indices into ``tables``; ``rows`` (s,); ``quantities`` (s, 12);
     ``values`` (s,), inf where no cut fits the device's memory.
     """
 

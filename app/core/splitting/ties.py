@@ -12,6 +12,7 @@ from app.core.scenario import Mode
 from app.core.splitting.frontier import (
     CROSSING,
     DEVICE,
+    DEVICE_RUNS,
     GRADIENT,
     KEPT,
     PARAMETER,
@@ -32,14 +33,15 @@ FEW = 32
 def columns_of_mode(mode: Mode) -> list[int]:
     """The quantities that count in a mode, in the order in which they decide between equals."""
     activations = KEPT if mode is Mode.TRAINING else PEAK
-    return [DEVICE, UPLINK, GRADIENT, RESULT, PARAMETER, activations, CROSSING, ROUND_TRIPS]
+    runs = (ROUND_TRIPS, DEVICE_RUNS)
+    return [DEVICE, UPLINK, GRADIENT, RESULT, PARAMETER, activations, CROSSING, *runs]
 
 
 def least_row(values: Costs, quantities: Matrix, mode: Mode) -> int:
     """The row of least value; of those that tie, the least by ``columns_of_mode``.
 
     That is never a row that another one dominates in the mode, but for one that equals it.
-    ``values``: (k,), inf for a row that is not allowed; ``quantities``: (k, 11).
+    ``values``: (k,), inf for a row that is not allowed; ``quantities``: (k, 12).
     """
     if len(values) <= FEW:
         few = values.tolist()
