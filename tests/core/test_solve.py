@@ -166,18 +166,11 @@ def rates_of(scenario: Scenario) -> tuple[float, ...]:
 def with_rate(scenario: Scenario, rate: int, value: float) -> Scenario:
     rates = list(rates_of(scenario))
     rates[rate] = value
-    return Scenario(
-        rates[0],
-        rates[1],
-        Link(rates[2], rates[3], scenario.link.round_trip_s),
-        scenario.mode,
-        scenario.batch_size,
-        scenario.local_iterations,
-        scenario.backward_ratio,
-        scenario.objective,
-        scenario.memory_bytes,
-        scenario.optimizer_states,
-        scenario.power,
+    return replace(
+        scenario,
+        device_flops_per_s=rates[0],
+        server_flops_per_s=rates[1],
+        link=Link(rates[2], rates[3], scenario.link.round_trip_s),
     )
 
 
