@@ -1,7 +1,9 @@
 """``python -m benchmarks.regret.hog CORE ON_US OFF_US``: takes a core away, time and again.
 
-A real-time process that spins for so many microseconds and then sleeps for so many, for ever; what
-else runs on the core has only the rest. Prints a line when it begins.
+A real-time process that sleeps for so many microseconds and then spins until its share of the
+time is that of the two figures, for ever; what else runs on the core has only the rest. A sleep
+that took longer than it was to (up to ten times) is made up for, so the share holds on machines
+whose timers are late. Prints a line when it begins.
 """
 
 import os
@@ -10,17 +12,23 @@ import time
 
 
 def main(core: str, on_us: str, off_us: str) -> None:
-    """Spin and sleep."""
+    """Sleep and spin."""
     os.sched_setaffinity(0, {int(core)})
     os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
-    spin_ns, sleep_s = int(on_us) * 1000, int(off_us) / 1e6
+    spins_per_sleep, sleep_s = int(on_us) / int(off_us), int(off_us) / 1e6
+    most_away_ns = int(off_us) * 10_000
     print(flush=True)
     now = time.perf_counter_ns
+    began = now()
     while True:
-        until = now() + spin_ns
+        time.sleep(sleep_s)
+        awake = now()
+        # Not what passed while this process was stopped.
+        away_ns = min(awake - began, most_away_ns)
+        until = awake + int(away_ns * spins_per_sleep)
         while now() < until:
             pass
-        time.sleep(sleep_s)
+        began = now()
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 The kernel's own quotas for a control group come in steps of 1 ms: whoever has waited for its data
 may then run for a whole millisecond at full speed, which a slow processor does not. So a real-time
-process takes the core away for some 175 of every 200 us instead; what is left is a core of about a
-twelfth of the speed, even over a millisecond.
+process takes the core away for seven eighths of the time instead, in turns of some 150 us; what is
+left is a core of about a tenth of the speed, over a few milliseconds and more.
 """
 
 import os
@@ -12,7 +12,7 @@ import subprocess
 import sys
 from types import TracebackType
 
-ON_US, OFF_US = 175, 25
+ON_US, OFF_US = 1050, 150
 DEVICE_CORE, OTHER_CORE = 0, 1
 
 
