@@ -27,10 +27,11 @@ lint: install
 	$(BIN)/lint-imports
 
 test: install
-	./scripts/ensure_browser.sh
+	./scripts/ensure_package.sh chromium chromium chromium-browser google-chrome google-chrome-stable
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 bench: install
+	./scripts/ensure_package.sh wrk wrk
 	$(BIN)/python -m benchmarks
 
 # Every cut of some models executed for real, over several links: half an hour.
@@ -45,6 +46,8 @@ soak: install
 	KERF_TEST_RANDOM_HALVES=700 $(BIN)/python -m pytest -n auto --dist worksteal \
 		tests/halves/test_random_cuts.py
 	KERF_TEST_MUTATED_UPLOADS=20000 $(BIN)/python -m pytest tests/api/test_mutated_uploads.py
+	KERF_TEST_KILLS=50 $(BIN)/python -m pytest tests/api/test_kills.py
+	KERF_TEST_SCHEMATHESIS=200 $(BIN)/python -m pytest tests/api/test_schemathesis.py
 	KERF_TEST_SCENARIOS=500 $(BIN)/python -m pytest -n auto --dist worksteal \
 		tests/core/test_agreement_on_fixtures.py
 

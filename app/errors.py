@@ -19,27 +19,41 @@ KerfError (app.core.errors)
 ├── UnknownPresetError                a name that is no preset's
 ├── InvalidProfileError               measured seconds that do not fit their model
 ├── DiskFullError                     no room for a file
+├── AccessError                       a request that its key, or the lack of one, does not allow
+│   ├── UnauthenticatedError          no key, or none that is valid
+│   ├── ForbiddenError                a key without the scope that a call needs
+│   ├── QuotaError                    more models or bytes than a key may have
+│   └── RateLimitError                more requests than a key may make in a second
+├── KeyReusedError                    an Idempotency-Key that stands for another request
 └── NotReadyError                     the service cannot answer now
+    └── BusyError                     a queue is full
 """
 
 from app.core.errors import KerfError
 
 __all__ = [
+    "AccessError",
     "BadBindingError",
     "BadCursorError",
+    "BusyError",
     "CannotRunError",
     "DiskFullError",
+    "ForbiddenError",
     "HalvesUnavailableError",
     "IngestError",
     "InvalidModelError",
     "InvalidProfileError",
     "KerfError",
+    "KeyReusedError",
     "LimitExceededError",
     "MissingDataError",
     "NotFoundError",
     "NotOnnxError",
     "NotReadyError",
+    "QuotaError",
+    "RateLimitError",
     "ReaderFailedError",
+    "UnauthenticatedError",
     "UnboundDimensionError",
     "UnknownPresetError",
     "UnknownShapeError",
@@ -115,5 +129,39 @@ class DiskFullError(KerfError):
     """There is no room for a file."""
 
 
+class AccessError(KerfError):
+    """A request is not allowed."""
+
+
+class UnauthenticatedError(AccessError):
+    """There is no key in the request, or none that is valid."""
+
+
+class ForbiddenError(AccessError):
+    """The key does not have the scope that a call needs."""
+
+
+class QuotaError(AccessError):
+    """More models, or bytes of them, than a key may have."""
+
+
+class RateLimitError(AccessError):
+    """More requests than a key may make; ``retry_after_s``: when there is room for one more."""
+
+    def __init__(self, detail: str, retry_after_s: float) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class KeyReusedError(KerfError):
+    """An Idempotency-Key that stands for another request already."""
+
+
 class NotReadyError(KerfError):
-    """The service cannot answer now."""
+    """The service cannot answer now, but may before long."""
+
+    retry_after_s = 1.0
+
+
+class BusyError(NotReadyError):
+    """There is more to do than the service keeps waiting."""

@@ -8,12 +8,14 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from app import __version__
+from app.api.access import AccessMiddleware, require_rows
 from app.api.body_limit import BodyLimitMiddleware
 from app.api.docs import install_docs
+from app.api.load import LoadMiddleware
 from app.api.openapi import install_openapi
 from app.api.problems import install_problem_handlers
 from app.api.request_id import RequestIdMiddleware
-from app.api.routers import link, models, operations, presets, profiles, splits
+from app.api.routers import keys, link, models, operations, presets, profiles, splits
 from app.services import Services
 from app.settings import Settings
 
@@ -22,6 +24,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """An application over the database that the settings name. Connects when it starts."""
     settings = settings or Settings()
     services = Services(settings)
+    has_keys = settings.auth == "keys"
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -41,10 +44,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.services = services
     install_problem_handlers(app)
     install_docs(app)
-    install_openapi(app)
-    for part in (splits, models, profiles, presets, link, operations):
+    install_openapi(app, has_keys)
+    require_rows(app.routes)
+    for part in (splits, models, profiles, presets, link, keys, operations):
+        require_rows(part.router.routes)
         app.include_router(part.router)
     app.add_middleware(BodyLimitMiddleware, most_upload_bytes=settings.upload_bytes)
+    app.add_middleware(AccessMiddleware, keys=services.keys if has_keys else None)
+    app.add_middleware(LoadMiddleware, most_requests=settings.most_requests)
     app.add_middleware(RequestIdMiddleware)
     return app
 

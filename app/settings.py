@@ -21,7 +21,43 @@ class Settings(BaseSettings):
     )
     database_url: str | None = Field(
         default=None,
-        description="SQLAlchemy URL of the database; SQLite under the data directory when unset.",
+        description="URL of the database, such as `postgresql://user@host/database`; SQLite under "
+        "the data directory when unset.",
+    )
+    auth: Literal["off", "keys"] = Field(
+        default="off",
+        description="`off`: everybody may do everything, and the service listens on this machine "
+        "only; `keys`: every request needs an API key, but for `/docs` and the checks of health.",
+    )
+    auth_off_anywhere: bool = Field(
+        default=False,
+        description="Let the service listen beyond this machine although `auth` is `off`.",
+    )
+    keep_splits_days: float | None = Field(
+        default=None,
+        gt=0,
+        le=100_000,
+        description="Days after which stored results are deleted; never when unset.",
+    )
+    keep_splits_count: int | None = Field(
+        default=None,
+        gt=0,
+        description="Stored results that are kept of each tenant, the newest; all when unset.",
+    )
+    queue_rows: int = Field(
+        default=10_000,
+        gt=0,
+        description="Results that wait to be committed in one process at most; 503 for more.",
+    )
+    queue_uploads: int = Field(
+        default=64,
+        gt=0,
+        description="Uploads that arrive or wait to be read in one process at most; 503 for more.",
+    )
+    most_requests: int = Field(
+        default=1000,
+        gt=0,
+        description="Requests that are under way in one process at most; 503 for more.",
     )
     cache_bytes: int = Field(
         default=256 * 2**20,

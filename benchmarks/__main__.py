@@ -4,16 +4,29 @@ import sys
 
 from rich.console import Console
 
-from benchmarks import calibration, coverage, halves, http, regret, solvers, tables, uploads
+from benchmarks import (
+    calibration,
+    coverage,
+    endurance,
+    halves,
+    http,
+    regret,
+    solvers,
+    storing,
+    tables,
+    uploads,
+)
 
 SECTIONS = {
     "solvers": solvers.run,
     "tables": tables.run,
     "http": http.run,
+    "storing": storing.run,
     "uploads": uploads.run,
     "halves": halves.run,
     "coverage": coverage.run,
     "calibration": calibration.run,
+    "endurance": endurance.run,
 }
 LONG = {"regret": regret.run}
 """Half an hour on a quiet machine: run only where it is named."""

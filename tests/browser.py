@@ -25,7 +25,7 @@ def browser() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, NAMES)), None)
     assert path is not None, (
         f"no browser found (looked for {', '.join(NAMES)}); install one with scripts/"
-        "ensure_browser.sh, or: apt-get install --no-install-recommends chromium"
+        "ensure_package.sh, or: apt-get install --no-install-recommends chromium"
     )
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from app.demo.demo import DEMO_MODEL, free_port, wait_until_ready
+from app.settings import Settings
+from tests import databases
 from tests.processes import tree
 
 PROBLEM = "application/problem+json"
@@ -30,6 +32,10 @@ class Server:
     settings: Mapping[str, object] = field(default_factory=dict)
     """Of the service, by the names of their variables without ``KERF_``, in any case."""
     url: str = ""
+    arguments: Sequence[str] = ()
+    """Of ``kerf serve``, whenever it starts."""
+    wait_for: str = "/readyz"
+    """What has to answer with 200 before it counts as started."""
     _process: "subprocess.Popen[bytes] | None" = None
     _clients: list[httpx.Client] = field(default_factory=list)
 
@@ -37,7 +43,8 @@ class Server:
         """Start it on a free port, and wait until it is ready."""
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "app", "serve", "--port", str(port), *arguments]
+        command = [sys.executable, "-m", "app", "serve", "--port", str(port)]
+        command += [*self.arguments, *arguments]
         variables = {f"KERF_{name}".upper(): str(value) for name, value in self.settings.items()}
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
@@ -46,7 +53,7 @@ class Server:
                 stdout=log,
                 stderr=log,
             )
-        wait_until_ready(self.url, self._process)
+        wait_until_ready(self.url, self._process, path=self.wait_for)
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         """End the process by a signal; its status."""
@@ -86,15 +93,29 @@ class Server:
 
 
 def environment(data_dir: Path) -> dict[str, str]:
-    """This process's environment, with Kerf's settings for a data directory of its own."""
+    """This process's environment, with Kerf's settings for a data directory of its own, and for the
+    database that goes with it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("KERF_")}
-    return {**kept, "KERF_DATA_DIR": str(data_dir)}
+    url = databases.url_for(data_dir)
+    database = {} if url is None else {"KERF_DATABASE_URL": url}
+    return {**kept, "KERF_DATA_DIR": str(data_dir), **database}
+
+
+def settings_in(data_dir: Path, **changes: Any) -> Settings:
+    """The settings of a service in this process, over a data directory and its database."""
+    return Settings(data_dir=data_dir, database_url=databases.url_for(data_dir), **changes)
 
 
 @contextmanager
-def serving(data_dir: Path, **settings: object) -> Iterator[Server]:
+def serving(
+    data_dir: Path,
+    arguments: Sequence[str] = (),
+    wait_for: str = "/readyz",
+    **settings: object,
+) -> Iterator[Server]:
     """A running server; the block fails if the server logged an unexpected error."""
-    server = Server(data_dir, settings)
+    data_dir.mkdir(parents=True, exist_ok=True)
+    server = Server(data_dir, settings, arguments=arguments, wait_for=wait_for)
     server.start()
     try:
         yield server
@@ -110,9 +131,11 @@ def upload(
     return client.post("/models", files={"file": (filename, data)}, data=fields)
 
 
-def uploaded(client: httpx.Client, data: bytes, **fields: str) -> dict[str, Any]:
+def uploaded(
+    client: httpx.Client, data: bytes, filename: str = "model.onnx", **fields: str
+) -> dict[str, Any]:
     """The summary of a model, uploaded or there already."""
-    response = upload(client, data, **fields)
+    response = upload(client, data, filename, **fields)
     assert response.status_code in (200, 201), response.text
     summary: dict[str, Any] = response.json()
     return summary
@@ -164,7 +187,7 @@ def assert_problem(response: httpx.Response, status: int, kind: str) -> dict[str
     assert body["detail"]
     for error in body.get("errors", []):
         assert set(error) == {"loc", "msg"}
-        assert error["loc"][0] in ("body", "path", "query")
+        assert error["loc"][0] in ("body", "path", "query", "header")
         assert error["msg"]
     return body
 

@@ -1,5 +1,6 @@
 """What routes are given: the services of the application, and validated queries."""
 
+import re
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, HTTPException, Query, Request
@@ -7,8 +8,10 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.requests import ClientDisconnect
 
+from app.api.access import access_of
 from app.api.examples import CURSOR, DEMO_MODEL_ID
 from app.services import Services
+from app.services.access import Access
 
 
 async def services_of(request: Request) -> Services:
@@ -19,6 +22,14 @@ async def services_of(request: Request) -> Services:
 
 
 ServicesDep = Annotated[Services, Depends(services_of)]
+
+
+async def access_of_request(request: Request) -> Access:
+    """Who asks."""
+    return access_of(request.scope)
+
+
+AccessDep = Annotated[Access, Depends(access_of_request)]
 
 
 class _Query(BaseModel):
@@ -121,6 +132,10 @@ def parse_query(model: type[Q], request: Request) -> Q:
         raise RequestValidationError(found) from error
 
 
+IDEMPOTENCY_KEY = "Idempotency-Key"
+REPLAYED = {"Idempotent-Replayed": "true"}
+"""The header of an answer that was given before."""
+
 B = TypeVar("B", bound=BaseModel)
 
 
@@ -145,6 +160,35 @@ async def parse_body(model: type[B], request: Request) -> B:
     except ValidationError as error:
         found = [{**item, "loc": ("body", *item["loc"])} for item in error.errors()]
         raise RequestValidationError(found) from error
+
+
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def idempotency_key_of(request: Request) -> str | None:
+    """The client's key of this request, if it gives one. Raises ``RequestValidationError``."""
+    key = request.headers.get(IDEMPOTENCY_KEY)
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        fault = {
+            "type": "idempotency_key",
+            "loc": ("header", IDEMPOTENCY_KEY),
+            "msg": "1 to 255 visible ASCII characters, such as a UUID",
+        }
+        raise RequestValidationError([fault])
+    return key
+
+
+def idempotency_parameter() -> dict[str, Any]:
+    """The header of ``idempotency_key_of``, as an OpenAPI document lists it."""
+    return {
+        "name": IDEMPOTENCY_KEY,
+        "in": "header",
+        "required": False,
+        "description": "A name of this request, such as a UUID. Sent again with the same one "
+        "within a day, it is not done again, but answered as it was, with "
+        "`Idempotent-Replayed: true`.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    }
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:

@@ -6,8 +6,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from app.api.access import add_security
 from app.api.examples import BATCH_ANSWER, BATCH_REQUEST, MODEL, SPLIT_ANSWER, SPLIT_REQUEST
-from app.api.problems import Problem
+from app.api.key_schemas import KEY_EXAMPLE, KeyIn
+from app.api.problems import Problem, problem_responses
 from app.api.profile_example import PROFILE_ANSWER, PROFILE_REQUEST
 from app.api.profile_schemas import ProfileIn
 from app.api.request_id import HEADER
@@ -37,9 +39,10 @@ _TAGS = [
     {"name": "models", "description": "Upload a network once; Kerf keeps its costed DAG."},
     {"name": "splits", "description": "Find the best cut for a scenario; read results again."},
     {"name": "profiles", "description": "Speeds of machines: measured, and as others state them."},
+    {"name": "keys", "description": "API keys of a tenant, where the service asks for keys."},
     {"name": "operations", "description": "For whoever runs the service."},
 ]
-READ_BY_HAND: tuple[type[BaseModel], ...] = (SplitIn, BatchIn, ProfileIn, UploadIn)
+READ_BY_HAND: tuple[type[BaseModel], ...] = (SplitIn, BatchIn, ProfileIn, UploadIn, KeyIn)
 """Bodies that Kerf reads by itself, so that FastAPI does not know of them."""
 _EXAMPLES = {
     "SplitIn": SPLIT_REQUEST,
@@ -49,22 +52,24 @@ _EXAMPLES = {
     "ModelOut": MODEL,
     "ProfileIn": PROFILE_REQUEST,
     "ProfileOut": PROFILE_ANSWER,
+    "KeyIn": KEY_EXAMPLE,
 }
 """Put in here, because pydantic sorts the keys of examples, and these are made to be read."""
 
 
-def install_openapi(app: FastAPI) -> None:
-    """Let the application answer with Kerf's document, made once."""
+def install_openapi(app: FastAPI, has_keys: bool) -> None:
+    """Let the application answer with Kerf's document, made once; ``has_keys``: whether calls need
+    API keys."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _build(app)
+            app.openapi_schema = _build(app, has_keys)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
 
 
-def _build(app: FastAPI) -> dict[str, Any]:
+def _build(app: FastAPI, has_keys: bool) -> dict[str, Any]:
     schema = get_openapi(
         title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes
     )
@@ -81,6 +86,9 @@ def _build(app: FastAPI) -> dict[str, Any]:
         components.pop(name, None)
     for name, example in _EXAMPLES.items():
         components[name]["examples"] = [example]
+    if has_keys:
+        add_security(schema)
+    _add_common_problems(schema)
     schema["tags"] = _TAGS
     schema["components"]["headers"] = {"RequestId": _REQUEST_ID}
     for operation in (
@@ -89,3 +97,13 @@ def _build(app: FastAPI) -> dict[str, Any]:
         for response in operation["responses"].values():
             response.setdefault("headers", {})[HEADER] = {"$ref": "#/components/headers/RequestId"}
     return schema
+
+
+def _add_common_problems(schema: dict[str, Any]) -> None:
+    """Those that no route can help: the service is busy or without its database; and, where a call
+    needs a key, what is wrong with it."""
+    for item in schema["paths"].values():
+        for operation in item.values():
+            statuses = (401, 403, 429, 503) if "security" in operation else (503,)
+            for status, response in problem_responses(*statuses).items():
+                operation["responses"].setdefault(str(status), response)

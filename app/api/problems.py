@@ -1,6 +1,7 @@
 """RFC 9457 problems: the one table from domain error to HTTP status, and the handlers."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,6 +42,12 @@ STATUS_AND_TITLE: dict[type[KerfError], tuple[int, str, str]] = {
     errors.InvalidProfileError: (422, "invalid-profile", "The profile does not fit the model"),
     errors.UnknownPresetError: (422, "unknown-preset", "No such preset"),
     errors.DiskFullError: (507, "disk-full", "No room on the disk"),
+    errors.UnauthenticatedError: (401, "unauthenticated", "A valid API key is needed"),
+    errors.ForbiddenError: (403, "forbidden", "The API key does not allow this"),
+    errors.QuotaError: (403, "quota-exceeded", "More than the API key allows"),
+    errors.RateLimitError: (429, "rate-limited", "Too many requests"),
+    errors.KeyReusedError: (422, "idempotency-key-reused", "The key is of another request"),
+    errors.BusyError: (503, "busy", "The service is busy"),
     errors.NotReadyError: (503, "not-ready", "The service cannot answer now"),
 }
 """Status, type and title of each domain error; a subclass without a row takes its base's."""
@@ -101,12 +108,15 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 _DESCRIPTIONS = {
     400: "The body cannot be read.",
+    401: "There is no valid API key in the request.",
+    403: "The API key does not have the scope that this call needs, or allows no more of this.",
     404: "There is nothing by this id.",
     409: "The service does not have what this takes; `detail` says how to do it locally.",
     413: "The body is too large.",
     415: "The body is not of the media type that this call takes.",
     422: "The request is not right; `detail` says what would be.",
-    503: "The service cannot answer now.",
+    429: "The key makes too many requests; `Retry-After` says when there is room for one.",
+    503: "The service cannot answer now, but may after `Retry-After` seconds.",
     507: "There is no room for the upload.",
 }
 
@@ -117,6 +127,18 @@ def _example(status: int, kind: str, title: str, detail: str) -> dict[str, Any]:
 
 _EXAMPLES = {
     400: _example(400, "malformed-body", "The body cannot be read", "Invalid multipart data."),
+    401: _example(
+        401,
+        "unauthenticated",
+        "A valid API key is needed",
+        "this service needs an API key; send it as Authorization: Bearer kerf_...",
+    ),
+    403: _example(
+        403,
+        "forbidden",
+        "The API key does not allow this",
+        "this call needs a key with the scope split; key 5f0c1d2e3a4b5c6d7e8f901234567890 has read",
+    ),
     404: _example(404, "not-found", "Not found", "there is no model 'resnet'"),
     409: _example(
         409,
@@ -148,6 +170,13 @@ _EXAMPLES = {
             {"loc": ["body", "device", "flops_per_s"], "msg": "Input should be greater than 0"}
         ],
     },
+    429: _example(
+        429,
+        "rate-limited",
+        "Too many requests",
+        "key 5f0c1d2e3a4b5c6d7e8f901234567890 may make 100 requests per second of one process of "
+        "the service; make fewer, or ask many scenarios at once with POST /split/batch",
+    ),
     503: _example(
         503,
         "not-ready",
@@ -202,15 +231,25 @@ def kind_of(error: KerfError) -> tuple[int, str, str]:
     return next(rows, (422, "refused", "The request is refused"))
 
 
+def problem_of(
+    error: KerfError, headers: dict[str, str] | None = None, loc: Sequence[str | int] = ()
+) -> JSONResponse:
+    """A domain error as a response; ``loc``: of the field at fault, from the request's root."""
+    headers = dict(headers or {})
+    if isinstance(error, errors.NotReadyError | errors.RateLimitError):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    fields = [{"loc": list(loc), "msg": error.detail}] if loc else []
+    return problem(*kind_of(error), error.detail, fields, headers)
+
+
 def _kerf_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, KerfError)
-    fields = [{"loc": _loc(request, error.loc), "msg": error.detail}] if error.loc else []
-    return problem(*kind_of(error), error.detail, fields)
+    return problem_of(error, loc=_loc(request, error.loc) if error.loc else ())
 
 
 def _loc(request: Request, loc: Sequence[str | int]) -> list[str | int]:
     """A path from the request's root; the domain knows nothing of bodies and queries."""
-    if loc[0] in ("body", "path", "query"):
+    if loc[0] in ("body", "path", "query", "header"):
         return list(loc)
     return ["path" if loc[0] in request.path_params else "body", *loc]
 

@@ -14,6 +14,7 @@ from app.presets import link_named, machine_named
 from app.services.answers import SplitQuery
 from app.services.basis import Basis
 from app.services.batches import ScenarioGroup
+from app.services.idempotency import RequestKey, fingerprint_of
 from app.services.splits import BatchQuery
 from app.services.switching import CurrentCut
 
@@ -30,6 +31,11 @@ def split_query(body: SplitIn) -> SplitQuery:
         current=_current(body),
         basis=_basis(body),
     )
+
+
+def request_key_of(key: str, query: SplitQuery, include: Sequence[str]) -> RequestKey:
+    """A client's key of a request for a cut."""
+    return RequestKey(key, fingerprint_of("POST /split", [query.request, sorted(include)]))
 
 
 def batch_query(body: BatchIn) -> BatchQuery:

@@ -12,9 +12,10 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import ClientDisconnect
 
-from app.api.form import MEDIA_TYPE, FormReader, at_fault
+from app.api.form import FORM_BYTES, MEDIA_TYPE, FormReader, at_fault
 from app.api.rules import PRINTABLE
-from app.errors import BadBindingError, NotReadyError
+from app.errors import BadBindingError, NotReadyError, QuotaError
+from app.services.access import Access
 from app.services.spool import Spool, SpooledFile
 from app.services.workers import ReadOptions
 
@@ -75,12 +76,24 @@ def upload_body() -> dict[str, Any]:
     return {"required": True, "content": {MEDIA_TYPE: {"schema": schema}}}
 
 
+def require_room(request: Request, access: Access) -> None:
+    """Raise ``QuotaError`` for a body that says to be larger than all that a key may have; whether
+    there is room for it beside the others shows when it is stored."""
+    declared = request.headers.get("content-length", "")
+    most = access.most_bytes
+    if most is not None and declared.isdecimal() and int(declared) > most + FORM_BYTES:
+        raise QuotaError(
+            f"the body has {declared} bytes, and this key may have models of {most} bytes in all; "
+            "upload without weights, or ask for a key that allows more"
+        )
+
+
 @asynccontextmanager
 async def receive_upload(request: Request, spool: Spool) -> AsyncIterator[Upload]:
     """An upload, received whole; nothing is left of it when the block ends.
 
     Raises ``HTTPException`` (400, 413, 415), ``RequestValidationError``, ``BadBindingError``,
-    ``DiskFullError`` or ``NotReadyError``.
+    ``DiskFullError``, ``BusyError`` or ``NotReadyError``.
     """
     content_type = request.headers.get("content-type", "")
     media_type = content_type.partition(";")[0].strip().lower()

@@ -25,6 +25,7 @@ from app.cli.calibrate import calibrate
 from app.cli.command_line import CommandLine
 from app.cli.cut import cut
 from app.cli.cuts import cuts
+from app.cli.keys import keys
 from app.cli.link import bench_link
 from app.cli.models import models, upload
 from app.cli.presets import presets
@@ -70,3 +71,4 @@ main.command("run-server")(run_server)
 main.command("bench-link")(bench_link)
 for _command in (serve, migrate, demo):
     main.command()(_command)
+main.add_typer(keys, name="keys")

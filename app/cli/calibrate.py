@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.calibration_tables import print_machine, print_times
+from app.cli.connecting import connect
 from app.cli.local import LocalFile, LocalModel
 from app.cli.options import Dims, Inputs, Json, ModelBatch, Parameters, Seed, Threads, dims_of
 from app.cli.output import note, print_json, print_text, progress
@@ -171,9 +172,8 @@ def _require_different(models: "Sequence[_Model]") -> None:
 
 def _name_as_known(models: "Sequence[_Model]", url: str) -> None:
     """Give each model its ids at a service, which is sent those that it does not have."""
-    from app.client import Client
 
-    with Client(url) as client:
+    with connect(url) as client:
         for model in models:
             model.ids = _ids_at(client, model) or [_uploaded(client, model.file)]
 
@@ -244,9 +244,8 @@ def _warn(result: _Result) -> None:
 
 def _stored(result: _Result, url: str) -> str:
     """The id of the profile. Raises ``ClientError``."""
-    from app.client import Client
 
-    with Client(url) as client:
+    with connect(url) as client:
         return client.create_profile(result.profile()).id
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.connecting import connect
 from app.cli.figures import shown
 from app.cli.options import DEFAULT_URL, Json, Url
 from app.cli.output import note, print_json, print_table, progress
@@ -150,11 +151,10 @@ def _cut(
 
 
 def _download(split: str, directory: Path, url: str) -> dict[str, _Half]:
-    from app.client import Client
 
     # On the disk of the directory, into which the halves are moved when both are whole.
     beside = next(path for path in (directory, *directory.absolute().parents) if path.is_dir())
-    with Client(url) as client, tempfile.TemporaryDirectory(prefix=".kerf-", dir=beside) as stage:
+    with connect(url) as client, tempfile.TemporaryDirectory(prefix=".kerf-", dir=beside) as stage:
         fetched: dict[Side, Path] = {}
         for side in SIDES:
             with progress(f"downloading {side}.onnx") as report:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from app.cli.connecting import connect
 from app.cli.field_table import SCENARIO
 from app.cli.fields import Body, completed, takes_fields
 from app.cli.figures import shown
@@ -49,9 +50,7 @@ def cuts(
 
         table = LocalCuts(file.read().cuts(mode), tag=None)
     else:
-        from app.client import Client
-
-        with Client(url) as client:
+        with connect(url) as client:
             table = client.cuts(model, mode)
     pricing = _pricing(table, completed(given)) if given.keys() - {"mode"} else None
     if json:

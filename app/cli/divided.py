@@ -7,8 +7,8 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from app.api.schemas import ModelOut, NodeNamesOut
+from app.cli.connecting import connect
 from app.cli.faults import bad_input
-from app.client import Client
 from app.halves import Division
 from app.ingest import IngestOptions
 
@@ -52,10 +52,10 @@ def divided_model(split: str, url: str) -> DividedModel:
         answer = _read(split)
         if answer.model is not None:
             return _divided(answer.nodes, answer.model_id, answer.id, answer.model)
-        with Client(url) as client:
+        with connect(url) as client:
             model = client.model(answer.model_id)
         return _divided(answer.nodes, answer.model_id, answer.id, model)
-    with Client(url) as client:
+    with connect(url) as client:
         stored = client.split_result(split, include_nodes=True)
         model = client.model(stored.model_id)
     assert stored.nodes is not None, "the nodes were asked for"

@@ -30,6 +30,7 @@ _OF_CLIENTS = {
 }
 """Type and title of what the client and the reference runtime alone know; the rest has those of the
 API."""
+_UNUSABLE_KEY = ("unusable-key", "The API key cannot be sent")
 _OTHER_HALF = ("other-half", "The halves do not belong together")
 _CANNOT_LISTEN = ("cannot-listen", "The address cannot be had")
 
@@ -111,6 +112,8 @@ def _of_kerf(error: KerfError) -> Fault:
     name = type(error).__name__
     if name in _OF_CLIENTS:
         return Fault(NO_SERVICE, *_OF_CLIENTS[name], error.detail)
+    if name == "UnusableKeyError":
+        return Fault(BAD_INPUT, *_UNUSABLE_KEY, error.detail)
     if name == "OtherHalfError":
         return Fault(BAD_INPUT, *_OTHER_HALF, error.detail)
     if name == "CannotListenError":

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from app.cli.connecting import connect
 from app.cli.figures import shown
 from app.cli.options import DEFAULT_URL, Json, Url
 from app.cli.output import print_json, print_table, progress
@@ -15,9 +16,8 @@ def bench_link(
     url: Url = DEFAULT_URL,
 ) -> None:
     """Measure the link between here and the service, as `kerf split` wants it."""
-    from app.client import Client
 
-    with Client(url) as client, progress("measuring", unit="s") as report:
+    with connect(url) as client, progress("measuring", unit="s") as report:
         measured = client.measure_link(seconds=seconds, on_progress=report)
     if json:
         print_json(measured.as_link())

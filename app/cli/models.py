@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from app.cli.connecting import connect
 from app.cli.figures import shown
 from app.cli.options import DEFAULT_URL, Dims, Json, ModelBatch, Parameters, Url, dims_of
 from app.cli.output import as_json, note, print_json, progress
@@ -31,9 +32,8 @@ def upload(
     url: Url = DEFAULT_URL,
 ) -> None:
     """Upload a model, without its weights: these are left out before anything is sent."""
-    from app.client import Client
 
-    with Client(url) as client, progress(f"sending {file.name}") as report:
+    with connect(url) as client, progress(f"sending {file.name}") as report:
         uploaded = client.upload(
             file,
             name=name,
@@ -70,11 +70,10 @@ def models(
     url: Url = DEFAULT_URL,
 ) -> None:
     """List the models of a service, newest first; show one; delete some."""
-    from app.client import Client
 
     if model is not None and delete:
         raise typer.BadParameter("it goes without the id of a model to show", param_hint="--delete")
-    with Client(url) as client:
+    with connect(url) as client:
         if delete:
             for model_id in delete:
                 client.delete(model_id)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.connecting import connect
 from app.cli.faults import invalid_request
 from app.cli.fields import read_body
 from app.cli.figures import shown
@@ -40,12 +41,11 @@ def profiles(
 ) -> None:
     """List the profiles of a service, newest first; show one, with the seconds of its nodes where
     --json asks for them; add one; delete some."""
-    from app.client import Client
 
     if (profile is not None) + (add is not None) + bool(delete) > 1:
         raise typer.BadParameter("name the ID of a profile to show, --add one, or --delete some")
     body = None if add is None else _body(add)
-    with Client(url) as client:
+    with connect(url) as client:
         if delete:
             _delete(client, delete, json)
         elif body is not None:

@@ -1,13 +1,16 @@
 """``kerf serve``, ``migrate`` and ``demo``: what runs the service, or a service."""
 
+import ipaddress
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.connecting import api_key
 from app.cli.faults import DONE, MACHINE, Fault, FaultError, bad_input
-from app.cli.output import print_text
+from app.cli.output import note, print_text
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -25,11 +28,11 @@ def serve(
     """Run the service. On SQLite it applies migrations itself."""
     import uvicorn
 
-    settings = _settings()
-    with _database(settings) as database:
-        if database.is_sqlite:
-            # The service does that as well; but what stands in its way is better said here.
-            database.migrate()
+    settings = settings_of_environment()
+    _require_closed(settings, host)
+    # The service does that as well; but what stands in its way is better said here.
+    with opened_database(settings):
+        pass
     try:
         uvicorn.run(
             "app.main:create_app",
@@ -47,11 +50,42 @@ def serve(
         raise typer.Exit(MACHINE if ending.code else DONE) from ending
 
 
+def _require_closed(settings: "Settings", host: str) -> None:
+    """Raise ``FaultError`` where everybody could reach a service that asks for no keys."""
+    if settings.auth == "keys" or _is_loopback(host):
+        return
+    if not settings.auth_off_anywhere:
+        raise bad_input(
+            "open-to-all",
+            "The service would be open to all",
+            f"with KERF_AUTH=off it listens on this machine only, and {host} is reached from "
+            "elsewhere; set KERF_AUTH=keys and make a key (kerf keys create), or, where something "
+            "else keeps strangers out, set KERF_AUTH_OFF_ANYWHERE=true",
+        )
+    note(f"warning: KERF_AUTH=off, and {host} is reached from elsewhere: all may do everything")
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether an address, or every address of a name, is this machine's own."""
+    try:
+        found = socket.getaddrinfo(host, None)
+    except OSError:
+        # uvicorn will say what is wrong with it.
+        return False
+    # An address may have a zone.
+    addresses = [str(place[4][0]).partition("%")[0] for place in found]
+    return bool(host) and all(ipaddress.ip_address(each).is_loopback for each in addresses)
+
+
 def migrate() -> None:
     """Bring the database to the newest schema."""
-    with _database(_settings()) as database:
-        database.migrate()
-    print_text("the database has the newest schema")
+    with opened_database(settings_of_environment()) as database:
+        is_ours = database.migrate()
+    print_text(
+        "the database has the newest schema"
+        if is_ours
+        else "the database has a newer schema than this version of Kerf knows; it is left as it is"
+    )
 
 
 def demo(
@@ -65,10 +99,10 @@ def demo(
     """Upload a real model, split it under three links in both modes, and print the answers."""
     from app.demo import run_demo
 
-    run_demo(url)
+    run_demo(url, None if url is None else api_key())
 
 
-def _settings() -> "Settings":
+def settings_of_environment() -> "Settings":
     """The settings. Raises ``FaultError`` with a sentence for each that is wrong."""
     from pydantic import ValidationError
 
@@ -91,8 +125,9 @@ _WRONG_SETTING = "A setting is not right"
 
 
 @contextmanager
-def _database(settings: "Settings") -> "Iterator[Database]":
-    """The database of the settings, closed when the block ends.
+def opened_database(settings: "Settings") -> "Iterator[Database]":
+    """The database of the settings, closed when the block ends; Kerf's own (SQLite) has the newest
+    schema.
 
     Raises ``FaultError`` where the URL names none that can be used, and where it cannot be used in
     the block. The URL is not told, as it may hold a password.
@@ -100,6 +135,7 @@ def _database(settings: "Settings") -> "Iterator[Database]":
     from alembic.util import CommandError
     from sqlalchemy.exc import ArgumentError, DBAPIError
 
+    from app.errors import NotReadyError
     from app.store.database import Database
 
     try:
@@ -108,7 +144,11 @@ def _database(settings: "Settings") -> "Iterator[Database]":
         detail = f"KERF_DATABASE_URL names no database that can be used: {error}"
         raise bad_input("invalid-settings", _WRONG_SETTING, detail) from error
     try:
+        if database.is_sqlite:
+            database.migrate()
         yield database
+    except NotReadyError as error:
+        raise FaultError(Fault(MACHINE, *_DATABASE_TROUBLE, error.detail)) from error
     except (DBAPIError, ImportError) as error:
         detail = str(error.orig if isinstance(error, DBAPIError) else error)
         raise FaultError(Fault(MACHINE, *_DATABASE_TROUBLE, detail)) from error

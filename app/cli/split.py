@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.connecting import connect
 from app.cli.faults import invalid_request
 from app.cli.field_table import CHOOSING, SCENARIO
 from app.cli.fields import Body, completed, merged, read_body, takes_fields
@@ -61,9 +62,8 @@ def split(
     if file is not None:
         _split_file(file, body, include_nodes, sensitivity, json)
         return
-    from app.client import Client
 
-    with Client(url) as client:
+    with connect(url) as client:
         answer = client.split(body, include_nodes=include_nodes, include_sensitivity=sensitivity)
     if json:
         print_json(as_json(answer))

@@ -8,6 +8,7 @@ from app.client.errors import (
     ProblemError,
     UnexpectedAnswerError,
     UnreachableError,
+    UnusableKeyError,
 )
 from app.client.link_measurement import LinkMeasurement, Spread
 from app.client.local_cuts import LocalCuts, PricedCut
@@ -27,5 +28,6 @@ __all__ = [
     "Spread",
     "UnexpectedAnswerError",
     "UnreachableError",
+    "UnusableKeyError",
     "Uploaded",
 ]

@@ -11,6 +11,7 @@ from typing import TypeVar
 import httpx
 from anyio import to_thread
 
+from app.api.key_schemas import KeyIn, KeyOut, NewKeyOut
 from app.api.preset_schemas import PresetsOut
 from app.api.profile_schemas import ProfileIn, ProfileOut
 from app.api.schemas import BatchOut, ConstraintsIn, ModelOut, ScenarioIn, SplitIn, SplitOut
@@ -38,10 +39,11 @@ class AsyncClient:
         self,
         url: str,
         *,
+        api_key: str | None = None,
         timeout_s: float = 60.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._service = Service(url, timeout_s)
+        self._service = Service(url, timeout_s, api_key)
         self._http = httpx.AsyncClient(**self._service.settings(), transport=transport)
         self._cuts = HeldCuts()
 
@@ -70,11 +72,12 @@ class AsyncClient:
         parameters: Sequence[str] = (),
         send_weights: bool = False,
         on_progress: Progress | None = None,
+        idempotency_key: str | None = None,
     ) -> Uploaded:
         """See ``Client.upload``."""
         options = Options(name, dims, model_batch, parameters)
         with await to_thread.run_sync(Outgoing, Path(path), send_weights) as outgoing:
-            return await self._carry_out(upload(outgoing, options, on_progress))
+            return await self._carry_out(upload(outgoing, options, on_progress, idempotency_key))
 
     def models(self) -> AsyncIterator[ModelOut]:
         """See ``Client.models``."""
@@ -105,6 +108,18 @@ class AsyncClient:
         """See ``Client.delete_profile``."""
         await self._carry_out(calls.delete_profile(profile_id))
 
+    async def create_key(self, body: KeyIn | Fields) -> NewKeyOut:
+        """See ``Client.create_key``."""
+        return await self._carry_out(calls.create_key(body))
+
+    def keys(self) -> AsyncIterator[KeyOut]:
+        """See ``Client.keys``."""
+        return self._all(calls.keys_page)
+
+    async def revoke_key(self, key_id: str) -> None:
+        """See ``Client.revoke_key``."""
+        await self._carry_out(calls.revoke_key(key_id))
+
     async def presets(self) -> PresetsOut:
         """See ``Client.presets``."""
         return await self._carry_out(calls.presets())
@@ -115,9 +130,11 @@ class AsyncClient:
         *,
         include_nodes: bool = False,
         include_sensitivity: bool = False,
+        idempotency_key: str | None = None,
     ) -> SplitOut:
         """See ``Client.split``."""
-        return await self._carry_out(calls.split(body, include_nodes, include_sensitivity))
+        call = calls.split(body, include_nodes, include_sensitivity, idempotency_key)
+        return await self._carry_out(call)
 
     async def split_batch(
         self,

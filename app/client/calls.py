@@ -13,6 +13,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel
 
+from app.api.key_schemas import KeyIn, KeyOut, KeyPage, NewKeyOut
 from app.api.preset_schemas import PresetsOut
 from app.api.profile_schemas import ProfileIn, ProfileOut, ProfilePage
 from app.api.schemas import (
@@ -123,15 +124,43 @@ def delete_profile(profile_id: str) -> Call[None]:
     return Call("DELETE", _path("profile", profile_id), nothing)
 
 
+def create_key(body: KeyIn | Fields) -> Call[NewKeyOut]:
+    """Make an API key."""
+    return Call(
+        "POST", "/keys", partial(parsed, model=NewKeyOut), headers=_JSON, content=_json(body)
+    )
+
+
+def keys_page(cursor: str | None) -> Call[Page[KeyOut]]:
+    """A page of API keys; the first one without a cursor."""
+
+    def read(response: httpx.Response) -> Page[KeyOut]:
+        page = parsed(response, KeyPage)
+        return Page(page.items, page.next_cursor)
+
+    return Call("GET", "/keys", read, _page(cursor))
+
+
+def revoke_key(key_id: str) -> Call[None]:
+    """Revoke an API key."""
+    return Call("DELETE", _path("key", key_id), nothing)
+
+
 def presets() -> Call[PresetsOut]:
     """Common devices, servers and links."""
     return Call("GET", "/presets", partial(parsed, model=PresetsOut))
 
 
-def split(body: SplitIn | Fields, include_nodes: bool, include_sensitivity: bool) -> Call[SplitOut]:
+def split(
+    body: SplitIn | Fields,
+    include_nodes: bool,
+    include_sensitivity: bool,
+    idempotency_key: str | None = None,
+) -> Call[SplitOut]:
     """The best cut for one scenario."""
     include = _include(nodes=include_nodes, sensitivity=include_sensitivity)
-    return Call("POST", "/split", partial(parsed, model=SplitOut), include, _JSON, _json(body))
+    headers = _JSON | idempotent(idempotency_key)
+    return Call("POST", "/split", partial(parsed, model=SplitOut), include, headers, _json(body))
 
 
 def split_batch(
@@ -178,6 +207,11 @@ def half(split_id: str, side: Side) -> Call[None]:
 
 
 _JSON = {"Content-Type": "application/json"}
+
+
+def idempotent(key: str | None) -> dict[str, str]:
+    """The header that names a request, where it has a name."""
+    return {} if key is None else {"Idempotency-Key": key}
 
 
 def _json(body: BaseModel | Fields) -> bytes:

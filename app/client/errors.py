@@ -4,6 +4,7 @@ KerfError (app.core.errors)
 └── ClientError                   anything of these
     ├── ProblemError              the service refuses, and says why
     ├── UnreachableError          there is no answer
+    ├── UnusableKeyError          an API key that no header can carry
     ├── InterruptedDownloadError  an answer broke off in its middle
     ├── UnexpectedAnswerError     an answer that is not one of Kerf's
     └── NotCoveredError           a scenario that a client's own copy of a cut table cannot price
@@ -49,6 +50,10 @@ class ProblemError(ClientError):
         self.title = title
         self.errors = list(errors)
         self.request_id = request_id
+
+
+class UnusableKeyError(ClientError):
+    """An API key that cannot be sent."""
 
 
 class UnreachableError(ClientError):

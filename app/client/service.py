@@ -6,20 +6,23 @@ import httpx
 
 from app import __version__
 from app.client.calls import Call
-from app.client.errors import UnreachableError
+from app.client.errors import UnreachableError, UnusableKeyError
 
 MORE_PATIENCE_S = 120.0
 """How much longer an answer may take for which the service has to read a model."""
 
 
 class Service:
-    """The address of a service, and how long to wait for it.
+    """The address of a service, the key to it, and how long to wait for it.
 
     ``url``: as people may read it. ``timeout_s``: for the next bytes, one way or the other.
     """
 
-    def __init__(self, url: str, timeout_s: float) -> None:
-        """Raises ``UnreachableError`` where the URL can lead to no service."""
+    def __init__(self, url: str, timeout_s: float, api_key: str | None = None) -> None:
+        """Raises ``UnreachableError`` where the URL can lead to no service, and
+        ``UnusableKeyError`` for a key that no header can carry."""
+        if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
+            raise UnusableKeyError("the API key has characters that no key of Kerf's has")
         try:
             base_url = httpx.URL(url)
         except httpx.InvalidURL as error:
@@ -30,15 +33,15 @@ class Service:
             )
         self.url = str(base_url.copy_with(userinfo=b""))
         self._timeout_s = timeout_s
+        self._api_key = api_key
         self._base_url = base_url
 
     def settings(self) -> dict[str, Any]:
         """Those of a client of httpx."""
-        return {
-            "base_url": self._base_url,
-            "timeout": self._timeout_s,
-            "headers": {"User-Agent": f"kerf/{__version__}"},
-        }
+        headers = {"User-Agent": f"kerf/{__version__}"}
+        if self._api_key is not None:
+            headers["Authorization"] = f"Bearer {self._api_key}"
+        return {"base_url": self._base_url, "timeout": self._timeout_s, "headers": headers}
 
     def request(self, http: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx.Request:
         """A call as a request."""

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import httpx
 
+from app.api.key_schemas import KeyIn, KeyOut, NewKeyOut
 from app.api.preset_schemas import PresetsOut
 from app.api.profile_schemas import ProfileIn, ProfileOut
 from app.api.schemas import BatchOut, ConstraintsIn, ModelOut, ScenarioIn, SplitIn, SplitOut
@@ -30,8 +31,9 @@ T = TypeVar("T")
 class Client:
     """A typed client of a Kerf service; a context manager. Threads may share one.
 
-    ``url``: of the service, such as ``http://127.0.0.1:8000``. ``timeout_s``: how long to wait
-    until the service takes or gives the next bytes. ``transport``: httpx's, for another way there.
+    ``url``: of the service, such as ``http://127.0.0.1:8000``. ``api_key``: where it asks
+    for one. ``timeout_s``: how long to wait until the service takes or gives the next bytes.
+    ``transport``: httpx's, for another way there.
 
     Every method raises ``ProblemError`` where the service refuses, ``UnreachableError`` where
     there is no answer, and ``UnexpectedAnswerError`` where the answer is not one of Kerf's. A
@@ -39,9 +41,14 @@ class Client:
     """
 
     def __init__(
-        self, url: str, *, timeout_s: float = 60.0, transport: httpx.BaseTransport | None = None
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 60.0,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._service = Service(url, timeout_s)
+        self._service = Service(url, timeout_s, api_key)
         self._http = httpx.Client(**self._service.settings(), transport=transport)
         self._cuts = HeldCuts()
 
@@ -70,6 +77,7 @@ class Client:
         parameters: Sequence[str] = (),
         send_weights: bool = False,
         on_progress: Progress | None = None,
+        idempotency_key: str | None = None,
     ) -> Uploaded:
         """Upload an ONNX file, without the data of its weights unless ``send_weights``.
 
@@ -77,12 +85,14 @@ class Client:
         sent. ``name``: for people, the file's own by default. ``dims``: a value for each symbolic
         dimension. ``model_batch``: how many samples the shapes hold, where the first axis of the
         first input does not say. ``parameters``: graph inputs that are parameters.
+        ``idempotency_key``: a name of this request, such as a UUID; sent again, it is not done
+        twice.
 
         Also raises ``IngestError`` where the file is no model, and ``OSError``.
         """
         options = Options(name, dims, model_batch, parameters)
         with Outgoing(Path(path), send_weights) as outgoing:
-            return self._carry_out(upload(outgoing, options, on_progress))
+            return self._carry_out(upload(outgoing, options, on_progress, idempotency_key))
 
     def models(self) -> Iterator[ModelOut]:
         """All models, newest first; a page is fetched when it is needed."""
@@ -115,6 +125,20 @@ class Client:
         """Have the service forget a profile."""
         self._carry_out(calls.delete_profile(profile_id))
 
+    def create_key(self, body: KeyIn | Fields) -> NewKeyOut:
+        """Have the service make an API key for the tenant of this client's; only this answer has
+        the key itself."""
+        return self._carry_out(calls.create_key(body))
+
+    def keys(self) -> Iterator[KeyOut]:
+        """All keys of the tenant, newest first, revoked ones included; a page is fetched when it
+        is needed."""
+        return self._all(calls.keys_page)
+
+    def revoke_key(self, key_id: str) -> None:
+        """Let a key be valid no longer."""
+        self._carry_out(calls.revoke_key(key_id))
+
     def presets(self) -> PresetsOut:
         """Common devices, servers and links, with their sources."""
         return self._carry_out(calls.presets())
@@ -125,10 +149,13 @@ class Client:
         *,
         include_nodes: bool = False,
         include_sensitivity: bool = False,
+        idempotency_key: str | None = None,
     ) -> SplitOut:
         """The best cut for one scenario; with the names of the nodes of both sides, and with what
-        the cut loses where a figure is off, if asked."""
-        return self._carry_out(calls.split(body, include_nodes, include_sensitivity))
+        the cut loses where a figure is off, if asked. Sent again with the same
+        ``idempotency_key``, it is not stored twice."""
+        call = calls.split(body, include_nodes, include_sensitivity, idempotency_key)
+        return self._carry_out(call)
 
     def split_batch(
         self,

@@ -12,7 +12,7 @@ import httpx
 
 from app.api.schemas import ModelOut
 from app.client.answers import parsed
-from app.client.calls import Call
+from app.client.calls import Call, idempotent
 from app.client.streams import Counted, Progress
 
 
@@ -94,7 +94,12 @@ class Outgoing:
         self.content.close()
 
 
-def upload(outgoing: Outgoing, options: Options, on_progress: Progress | None) -> Call[Uploaded]:
+def upload(
+    outgoing: Outgoing,
+    options: Options,
+    on_progress: Progress | None,
+    idempotency_key: str | None = None,
+) -> Call[Uploaded]:
     """Send a file, piece by piece as it is read."""
     # httpx knows how to make a form; it is sent like every other call.
     form = httpx.Request(
@@ -115,7 +120,7 @@ def upload(outgoing: Outgoing, options: Options, on_progress: Progress | None) -
         "POST",
         "/models",
         read,
-        headers={"Content-Type": form.headers["content-type"]},
+        headers={"Content-Type": form.headers["content-type"]} | idempotent(idempotency_key),
         stream=Counted(form.stream, nbytes, on_progress),
         reads_a_model=True,
     )

@@ -46,12 +46,12 @@ MODES: dict[str, dict[str, object]] = {
 }
 
 
-def run_demo(url: str | None) -> None:
+def run_demo(url: str | None, api_key: str | None = None) -> None:
     """Run the demo against a service, or one of its own, and print the answers.
 
     Raises ``ClientError`` where the service does not answer, or refuses.
     """
-    with _service(url) as base_url, Client(base_url, timeout_s=60) as client:
+    with _service(url) as base_url, Client(base_url, api_key=api_key, timeout_s=60) as client:
         # Its weights are left out already.
         model = client.upload(DEMO_MODEL, send_weights=True).model
         print_text(
@@ -110,9 +110,12 @@ def free_port() -> int:
 
 
 def wait_until_ready(
-    base_url: str, process: "subprocess.Popen[bytes]", timeout_s: float = 30
+    base_url: str,
+    process: "subprocess.Popen[bytes]",
+    timeout_s: float = 30,
+    path: str = "/readyz",
 ) -> None:
-    """Return when the service answers ``/readyz``.
+    """Return when the service answers ``/readyz``, or another path, with 200.
 
     Raises ``UnreachableError`` when it ends, or takes too long.
     """
@@ -121,7 +124,7 @@ def wait_until_ready(
         if process.poll() is not None:
             raise UnreachableError(f"the service ended with status {process.returncode}", base_url)
         try:
-            if httpx.get(f"{base_url}/readyz", timeout=5).status_code == 200:
+            if httpx.get(f"{base_url}{path}", timeout=5).status_code == 200:
                 return
         except httpx.TransportError:
             pass

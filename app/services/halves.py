@@ -67,13 +67,14 @@ class HalfService:
         self._blobs = blobs
         self._spool = spool
 
-    async def half(self, split_id: str, side: Side) -> StreamedHalf | None:
-        """One half of the model that a split divides; None where nothing runs on that side.
+    async def half(self, tenant_id: str, split_id: str, side: Side) -> StreamedHalf | None:
+        """One half of the model that a tenant's split divides; None where nothing runs on that
+        side.
 
         Raises ``NotFoundError``, ``HalvesUnavailableError`` where its weights are not here, or
         ``NotReadyError``.
         """
-        stored = await to_thread.run_sync(self._stored, split_id)
+        stored = await to_thread.run_sync(self._stored, tenant_id, split_id)
         names = await to_thread.run_sync(self._names, stored)
         # A model without nodes is the device's.
         if not names[side] and (names["device"] or names["server"] or side == "server"):
@@ -94,16 +95,16 @@ class HalfService:
         content = await to_thread.run_sync(self._content, stored, half)
         return StreamedHalf(half.nbytes, content)
 
-    def _stored(self, split_id: str) -> _Stored:
+    def _stored(self, tenant_id: str, split_id: str) -> _Stored:
         with self._database.reading() as connection:
-            split = split_store.get(connection, split_id)
-            model = model_store.get(connection, split.model_id) if split else None
+            split = split_store.get(connection, tenant_id, split_id)
+            model = model_store.get(connection, tenant_id, split.model_id) if split else None
             if split is None or model is None:
                 raise NotFoundError(f"there is no split {split_id!r}")
             return _Stored(split, model, model_store.get_graph(connection, model.id))
 
     def _names(self, stored: _Stored) -> dict[str, list[str]]:
-        dag = self._prepared.load(stored.model.id).dag
+        dag = self._prepared.load(stored.model.tenant_id, stored.model.id).dag
         return node_names(dag, unpack_mask(stored.split.on_device, dag.node_count))
 
     def _content(self, stored: _Stored, half: CutHalf) -> Generator[bytes, None, None]:

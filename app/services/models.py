@@ -10,21 +10,25 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from anyio import to_thread
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
 from app.core.blocks import block_of_node, blocks_of
 from app.core.dag import NO_PRODUCER, CostedDag
 from app.core.scenario import Mode
 from app.core.splitting.cut_table import Family
-from app.errors import NotFoundError, NotReadyError
+from app.errors import NotFoundError, NotReadyError, QuotaError
+from app.services.access import Access
+from app.services.idempotency import RequestKey, fingerprint_of, require_same_request
 from app.services.model_ids import model_id_of
 from app.services.prepared import PreparedModels
 from app.services.spool import SpooledFile
 from app.services.workers import ReadModel, ReadOptions, Workers
 from app.store import cut_tables as table_store
+from app.store import idempotency
 from app.store import models as model_store
 from app.store.blobs import BlobStore
-from app.store.database import Database
+from app.store.database import Database, ReadConnection, WriteConnection
+from app.store.idempotency import KeyUse
 from app.store.models import ModelRow
 from app.store.pages import Page
 from app.worker.facts import tensor_facts
@@ -34,12 +38,31 @@ FILES = "models"
 _logger = logging.getLogger(__name__)
 
 
+MOST_TRIES = 3
+"""To store a model that other processes store and delete at the same moment."""
+
+
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """A registered model, and whether this upload is what made it."""
+    """A registered model, and whether this upload is what made it.
+
+    ``is_repeated``: the upload came with a key that stood for it already, and ``is_new`` is what it
+    was the first time.
+    """
 
     model: ModelRow
     is_new: bool
+    is_repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Upload:
+    """What is to be stored, for whom, and under which key of a request."""
+
+    access: Access
+    row: ModelRow
+    read: ReadModel
+    request_key: RequestKey | None
 
 
 class ModelService:
@@ -60,16 +83,31 @@ class ModelService:
         self._keep_weights = keep_weights
 
     async def register(
-        self, file: SpooledFile, name: str | None, options: ReadOptions
+        self,
+        access: Access,
+        file: SpooledFile,
+        name: str | None,
+        options: ReadOptions,
+        key: str | None = None,
     ) -> Registration:
         """Have a worker read a model, and store it; the same content and options again are the
-        same model, whatever its name. Raises ``IngestError``, ``DiskFullError`` or
-        ``NotReadyError``, and then nothing is stored."""
+        same model, whatever its name.
+
+        With a key that stands for this upload already nothing is read. Raises ``IngestError``,
+        ``DiskFullError``, ``QuotaError``, ``KeyReusedError``, ``BusyError`` or ``NotReadyError``,
+        and then nothing is stored.
+        """
+        request_key = None if key is None else _request_key(key, file.sha256, name, options)
+        if request_key is not None:
+            known = await to_thread.run_sync(self._made_before, access.tenant_id, request_key)
+            if known is not None:
+                return known
         read = await self._workers.read(file.file, options)
-        row = _row(read, file.sha256, name, options)
+        row = _row(access.tenant_id, read, file, name, options)
+        upload = _Upload(access, row, read, request_key)
         if self._keep_weights and read.has_data:
-            return await to_thread.run_sync(self._store_with_file, row, read, file)
-        return await to_thread.run_sync(self._store, row, read)
+            return await to_thread.run_sync(self._store_with_file, upload, file)
+        return await to_thread.run_sync(self._store, upload)
 
     async def build_more_tables(self, model_id: str) -> None:
         """Have a worker build the tables for a device faster than the server ahead of the first
@@ -85,38 +123,35 @@ class ModelService:
                 tables = await self._workers.build(dag, [Family.hull(mode) for mode in Mode])
                 await to_thread.run_sync(self._store_tables, model_id, tables)
 
-    def _store_with_file(self, row: ModelRow, read: ReadModel, file: SpooledFile) -> Registration:
+    def _store_with_file(self, upload: _Upload, file: SpooledFile) -> Registration:
         """Keep the file first, so that no model names one that is not there."""
+        row = upload.row
         with self._database.reading() as connection:
-            known = model_store.get(connection, row.id)
+            known = model_store.get(connection, row.tenant_id, row.id)
         if known is not None and known.file_key is not None:
-            return self._store(row, read)
+            return self._store(upload)
         # Named at random: uploads of one model at the same moment have one each.
         key = f"{FILES}/{row.id}/{secrets.token_hex(8)}"
         self._blobs.put(key, file.file)
         registration = None
         try:
-            registration = self._store(replace(row, file_key=key), read)
+            registration = self._store(replace(upload, row=replace(row, file_key=key)))
             return registration
         finally:
             if registration is None or registration.model.file_key != key:
                 self._drop_file(key)
 
-    def _store(self, row: ModelRow, read: ReadModel) -> Registration:
-        try:
-            with self._database.writing() as connection:
-                known = model_store.get(connection, row.id)
-                if known is not None:
-                    model_store.complete(connection, known, row, read.graph)
-                    known = model_store.get(connection, row.id)
-                else:
-                    model_store.add(connection, row, read.dag, read.graph)
-                    for family, table in read.tables.items():
-                        table_store.put(connection, row.id, family, table)
-        except IntegrityError:
-            # Another process stored it between the look and the insertion.
-            known = self.get(row.id)
-        return Registration(known or row, is_new=known is None)
+    def _store(self, upload: _Upload) -> Registration:
+        for _ in range(MOST_TRIES):
+            # Another process, of a version that takes no lock, may store it after the look.
+            with suppress(IntegrityError), self._database.writing() as connection:
+                return _stored(connection, upload)
+        raise NotReadyError("the model is being uploaded and deleted elsewhere; try again")
+
+    def _made_before(self, tenant_id: str, request_key: RequestKey) -> Registration | None:
+        """What a key stands for, if it stands for a model. Raises ``KeyReusedError``."""
+        with self._database.reading() as connection:
+            return _repeated(connection, tenant_id, request_key)
 
     def _drop_file(self, key: str) -> None:
         try:
@@ -135,7 +170,7 @@ class ModelService:
             ]
             with self._database.reading() as connection:
                 named = model_store.file_keys(connection)
-        except (NotReadyError, SQLAlchemyError) as error:
+        except NotReadyError as error:
             _logger.warning("files that no model names could not be looked for: %s", error)
             return
         for key in candidates:
@@ -151,27 +186,27 @@ class ModelService:
         with suppress(IntegrityError), self._database.writing() as connection:
             for family, table in tables.items():
                 table_store.put(connection, model_id, family, table)
-        # Whoever has it in memory has it without these tables.
-        self._prepared.discard(model_id)
+        self._prepared.add_tables(model_id, tables)
 
-    def get(self, model_id: str) -> ModelRow:
-        """The model of this id. Raises ``NotFoundError``."""
+    def get(self, tenant_id: str, model_id: str) -> ModelRow:
+        """The tenant's model of this id. Raises ``NotFoundError``."""
         with self._database.reading() as connection:
-            row = model_store.get(connection, model_id)
+            row = model_store.get(connection, tenant_id, model_id)
         if row is None:
             raise NotFoundError(f"there is no model {model_id!r}")
         return row
 
-    def page(self, limit: int, cursor: str | None) -> Page:
-        """A page of models, newest first. Raises ``BadCursorError``."""
+    def page(self, tenant_id: str, limit: int, cursor: str | None) -> Page:
+        """A page of a tenant's models, newest first. Raises ``BadCursorError``."""
         with self._database.reading() as connection:
-            return model_store.page(connection, limit, cursor)
+            return model_store.page(connection, tenant_id, limit, cursor)
 
-    def remove(self, model_id: str) -> None:
-        """Delete a model with its results. Raises ``NotFoundError``."""
+    def remove(self, tenant_id: str, model_id: str) -> None:
+        """Delete a model with its results: it is gone at once in this process, and in others once
+        they look (``app.services.upkeep``). Raises ``NotFoundError``."""
         with self._database.writing() as connection:
-            row = model_store.get(connection, model_id)
-            removed = model_store.remove(connection, model_id)
+            row = model_store.get(connection, tenant_id, model_id)
+            removed = model_store.remove(connection, tenant_id, model_id)
         self._prepared.discard(model_id)
         if not removed:
             raise NotFoundError(f"there is no model {model_id!r}")
@@ -179,12 +214,82 @@ class ModelService:
             self._drop_file(row.file_key)
 
 
-def _row(read: ReadModel, sha256: str, name: str | None, options: ReadOptions) -> ModelRow:
-    summary = read.summary
+def _stored(connection: WriteConnection, upload: _Upload) -> Registration:
+    """Store a model that is not there, and what one that is there lacks."""
+    row, read, request_key = upload.row, upload.read, upload.request_key
+    # Uploads of a tenant go one by one here, so that they find each other, and none exceeds what
+    # they may have together.
+    model_store.lock_tenant(connection, row.tenant_id)
+    if request_key is not None:
+        repeated = _repeated(connection, row.tenant_id, request_key)
+        if repeated is not None:
+            return repeated
+    known = model_store.get(connection, row.tenant_id, row.id)
+    if known is None:
+        _check_quota(connection, upload.access, row)
+        model_store.add(connection, row, read.dag, read.graph)
+        for family, table in read.tables.items():
+            table_store.put(connection, row.id, family, table)
+    else:
+        model_store.complete(connection, known, row, read.graph)
+        known = model_store.get(connection, row.tenant_id, row.id)
+    if request_key is not None:
+        # By its moment it is told later whether the model was new.
+        use = KeyUse(
+            row.tenant_id, request_key.key, request_key.fingerprint, row.created_at, row.id
+        )
+        idempotency.claim(connection, [use])
+    return Registration(known or row, is_new=known is None)
+
+
+def _repeated(
+    connection: ReadConnection | WriteConnection, tenant_id: str, request_key: RequestKey
+) -> Registration | None:
+    """The model that a key stands for, if it stands for one. Raises ``KeyReusedError``."""
+    holder = idempotency.get(connection, tenant_id, request_key.key)
+    if holder is None:
+        return None
+    require_same_request(holder, request_key)
+    assert holder.model_id is not None
+    model = model_store.get(connection, tenant_id, holder.model_id)
+    if model is None:
+        return None
+    return Registration(model, model.created_at == holder.created_at, is_repeated=True)
+
+
+def _check_quota(connection: WriteConnection, access: Access, row: ModelRow) -> None:
+    """Raise ``QuotaError`` where a tenant would have more than the key allows."""
+    if access.most_models is None and access.most_bytes is None:
+        return
+    held = model_store.holdings(connection, access.tenant_id)
+    if access.most_models is not None and held.models >= access.most_models:
+        raise QuotaError(
+            f"tenant {access.tenant_id} has {held.models} models, and with this key may have "
+            f"{access.most_models}; delete one, or ask for a key that allows more"
+        )
+    if access.most_bytes is not None and held.file_bytes + row.file_bytes > access.most_bytes:
+        raise QuotaError(
+            f"tenant {access.tenant_id} has models of {held.file_bytes} bytes as uploaded, and "
+            f"with this one of {row.file_bytes} bytes would exceed the {access.most_bytes} bytes "
+            "of this key; delete one, upload without weights, or ask for a key that allows more"
+        )
+
+
+def _request_key(key: str, sha256: str, name: str | None, options: ReadOptions) -> RequestKey:
+    asked = [sha256, name, dict(options.dims), options.model_batch, list(options.parameters)]
+    return RequestKey(key, fingerprint_of("POST /models", asked))
+
+
+def _row(
+    tenant_id: str, read: ReadModel, file: SpooledFile, name: str | None, options: ReadOptions
+) -> ModelRow:
+    summary, sha256 = read.summary, file.sha256
     batch, parameters = summary["model_batch"], options.parameters
     return ModelRow(
         # Uploads of the same model at the same moment agree on it.
-        id=model_id_of(sha256, summary["bound_dims"], batch, parameters),
+        id=model_id_of(sha256, summary["bound_dims"], batch, parameters, tenant_id),
+        tenant_id=tenant_id,
+        file_bytes=file.nbytes,
         name=name or f"model-{sha256[:12]}",
         sha256=sha256,
         created_at=datetime.now(UTC),

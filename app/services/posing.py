@@ -39,7 +39,7 @@ class Posing:
         were measured, and on a side that was not measured FLOPs over its speed. Raises
         ``NotFoundError``, ``InvalidProfileError`` or ``UnpriceableError``.
         """
-        return await self._posed(model, scenario, basis, await self._named(basis, ()), ())
+        return await self._posed(model, scenario, basis, await self._named(model, basis, ()), ())
 
     async def pose_groups(
         self, model: PreparedModel, groups: Sequence[ScenarioGroup]
@@ -54,7 +54,7 @@ class Posing:
             if group.basis is None:
                 posed.append(PosedGroup(group.places, Posed(model, group.scenario)))
                 continue
-            named = await self._named(group.basis, ("scenarios", int(group.places[0])))
+            named = await self._named(model, group.basis, ("scenarios", int(group.places[0])))
             for members in _of_one_pair(model, group, named):
                 places = group.places[members]
                 loc = ("scenarios", int(places[0]))
@@ -64,13 +64,15 @@ class Posing:
                 _check_pairs(posed, loc)
         return posed
 
-    async def _named(self, basis: Basis, loc: _Loc) -> _Named:
+    async def _named(self, model: PreparedModel, basis: Basis, loc: _Loc) -> _Named:
         ids: dict[Side, str | None] = {
             "device": basis.device_profile,
             "server": basis.server_profile,
         }
         return {
-            side: await self._profiles.known(profile_id, (*loc, side, "profile_id"))
+            side: await self._profiles.known(
+                model.tenant_id, profile_id, (*loc, side, "profile_id")
+            )
             for side, profile_id in ids.items()
             if profile_id is not None
         }

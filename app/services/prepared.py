@@ -6,7 +6,7 @@ kept with the one that it is made of.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,7 +31,8 @@ from app.errors import NotFoundError
 from app.store import cut_tables as table_store
 from app.store import models as model_store
 from app.store.database import Database
-from app.store.packing import pack_table
+from app.store.packing import pack_table, unpack_table
+from app.store.tenants import DEFAULT_TENANT
 
 MOST_CONSTRAINED = 16
 """Sets of constraints whose tables a prepared model keeps."""
@@ -68,7 +69,7 @@ class PreparedModel:
     """A model's DAG, and what is derived from it once instead of at every request.
 
     ``free``: without constraints. ``work``: seconds that were measured per node; None for FLOPs.
-    ``key``: what it is a variant by, if it is one.
+    ``key``: what it is a variant by, if it is one. ``tenant_id``: whose it is.
     """
 
     model_id: str
@@ -76,6 +77,7 @@ class PreparedModel:
     free: Constrained
     work: NodeWork | None = None
     key: VariantKey = VariantKey()
+    tenant_id: str = DEFAULT_TENANT
     _constrained: LRUCache[Constraints, Constrained] = field(
         default_factory=lambda: LRUCache(MOST_CONSTRAINED)
     )
@@ -89,11 +91,15 @@ class PreparedModel:
 
     @classmethod
     def of(
-        cls, model_id: str, dag: CostedDag, known: dict[Family, CutTable] | None = None
+        cls,
+        model_id: str,
+        dag: CostedDag,
+        known: dict[Family, CutTable] | None = None,
+        tenant_id: str = DEFAULT_TENANT,
     ) -> "PreparedModel":
         """Prepare a model; ``known``: tables that have been built before."""
         free = Constrained(forced_sides(dag, Constraints()), CutTables(dag, known=known))
-        return cls(model_id, dag, free)
+        return cls(model_id, dag, free, tenant_id=tenant_id)
 
     def known_variant(self, key: VariantKey) -> "PreparedModel | None":
         """A variant that was made before, if it is still here."""
@@ -112,7 +118,7 @@ class PreparedModel:
             return known
         dag = self.dag.smashed_as(key.smashed_dtype)
         free = Constrained(self.free.forced, CutTables(dag, work=work))
-        made = PreparedModel(self.model_id, dag, free, work, key)
+        made = PreparedModel(self.model_id, dag, free, work, key, self.tenant_id)
         with self._lock:
             # Whoever was first has it; the other's would have its tables built once more.
             return self._variants.setdefault(key, made)
@@ -234,21 +240,43 @@ class PreparedModels:
         self._loading: dict[str, threading.Lock] = {}
         self._discards = 0
 
-    def cached(self, model_id: str) -> PreparedModel | None:
-        """The model if it is in the cache; never waits for the database."""
+    def cached(self, tenant_id: str, model_id: str) -> PreparedModel | None:
+        """The model if it is in the cache and the tenant's; never waits for the database."""
         with self._lock:
-            return self._cache.get(model_id)
+            model = self._cache.get(model_id)
+        return model if model is not None and model.tenant_id == tenant_id else None
 
-    def load(self, model_id: str) -> PreparedModel:
-        """The model, from the database where need be. Raises ``NotFoundError``."""
+    def load(self, tenant_id: str, model_id: str) -> PreparedModel:
+        """The model, from the database where need be. Raises ``NotFoundError`` where the tenant has
+        none such, or ``NotReadyError``."""
         with self._lock:
             loading = self._loading.setdefault(model_id, threading.Lock())
         try:
             with loading:
-                return self.cached(model_id) or self._load(model_id)
+                return self.cached(tenant_id, model_id) or self._load(tenant_id, model_id)
         finally:
             with self._lock:
                 self._loading.pop(model_id, None)
+
+    def drop_deleted(self) -> None:
+        """Forget models that another process has deleted. Raises ``NotReadyError``, and then
+        forgets none."""
+        with self._lock:
+            cached = list(self._cache)
+        if cached:
+            with self._database.reading() as connection:
+                there = model_store.still_there(connection, cached)
+            for model_id in set(cached) - there:
+                self.discard(model_id)
+
+    def add_tables(self, model_id: str, tables: Mapping[Family, bytes]) -> None:
+        """Give a model in the cache tables that were built elsewhere, packed, and stored."""
+        with self._lock:
+            model = self._cache.get(model_id)
+        if model is not None:
+            for family, packed in tables.items():
+                model.free.tables.add(family, unpack_table(packed))
+            self._weigh_again(model_id)
 
     def discard(self, model_id: str) -> None:
         """Forget a model."""
@@ -292,15 +320,15 @@ class PreparedModels:
         if model.nbytes <= self._cache.maxsize:
             self._cache[model.model_id] = model
 
-    def _load(self, model_id: str) -> PreparedModel:
+    def _load(self, tenant_id: str, model_id: str) -> PreparedModel:
         with self._lock:
             discards = self._discards
         with self._database.reading() as connection:
-            dag = model_store.get_dag(connection, model_id)
+            dag = model_store.get_dag(connection, tenant_id, model_id)
             tables = table_store.all_of(connection, model_id) if dag else {}
         if dag is None:
             raise NotFoundError(f"there is no model {model_id!r}", loc=("model_id",))
-        model = PreparedModel.of(model_id, dag, tables)
+        model = PreparedModel.of(model_id, dag, tables, tenant_id)
         # Taken before the lock, as it builds the network.
         _ = model.nbytes
         with self._lock:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from anyio import to_thread
-from sqlalchemy.exc import IntegrityError
 
 from app.core.constraints import Constraints
 from app.core.dag import Mask
@@ -16,13 +15,17 @@ from app.core.scenario import Scenario
 from app.errors import NotFoundError
 from app.services.answers import SplitQuery, answer_of, node_names
 from app.services.batches import BatchSolved, PosedGroup, ScenarioGroup, solve_batch
+from app.services.idempotency import RequestKey, require_same_request
 from app.services.posing import Posing
 from app.services.prepared import PreparedModel, PreparedModels
+from app.services.recorder import Recorder
 from app.services.sensitivity import Losses, sensitivity_of
 from app.services.solving import Method, Solved, families_needed, solve
 from app.services.switching import Decision, decide
+from app.store import idempotency
 from app.store import splits as split_store
 from app.store.database import Database
+from app.store.idempotency import KeyUse
 from app.store.packing import pack_mask, unpack_mask
 from app.store.pages import Page
 from app.store.splits import SplitRow
@@ -42,22 +45,44 @@ class BatchQuery:
     requests: Sequence[dict[str, Any]]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SplitAnswer:
+    """An answer as JSON. ``is_repeated``: it was given before, to a request with the same key."""
+
+    body: dict[str, Any]
+    is_repeated: bool
+
+
 class SplitService:
     """Splits of the models of one database."""
 
-    def __init__(self, database: Database, prepared: PreparedModels, posing: Posing) -> None:
+    def __init__(
+        self, database: Database, prepared: PreparedModels, posing: Posing, recorder: Recorder
+    ) -> None:
         self._database = database
         self._prepared = prepared
         self._posing = posing
+        self._recorder = recorder
 
     async def split(
-        self, query: SplitQuery, include_nodes: bool = False, include_sensitivity: bool = False
-    ) -> dict[str, Any]:
-        """The best cut, as JSON; committed before it is answered if the query says to store it.
+        self,
+        tenant_id: str,
+        query: SplitQuery,
+        include_nodes: bool = False,
+        include_sensitivity: bool = False,
+        request_key: RequestKey | None = None,
+    ) -> SplitAnswer:
+        """The best cut; committed before it is answered if the query says to store it.
 
-        Raises ``SplitError``, ``NotFoundError`` or ``InvalidProfileError``.
+        With a key that stands for this request already the answer is the stored one. Raises
+        ``SplitError``, ``NotFoundError``, ``InvalidProfileError``, ``KeyReusedError``,
+        ``BusyError`` or ``NotReadyError``.
         """
-        model, profiles = await self.prepared(query.model_id), None
+        if request_key is not None and query.store:
+            known = await to_thread.run_sync(self._made_before, tenant_id, request_key)
+            if known is not None:
+                return SplitAnswer(await self.get(tenant_id, known, include_nodes), True)
+        model, profiles = await self.prepared(tenant_id, query.model_id), None
         if query.basis is not None:
             posed = await self._posing.pose(model, query.scenario, query.basis)
             model, profiles = posed.model, posed.profiles
@@ -79,21 +104,23 @@ class SplitService:
                 self._sensitivity, model, query, chosen.on_device
             )
         if query.store:
-            row = _row(query, answer, chosen.on_device)
-            await to_thread.run_sync(self._store, [row])
+            row = _row(tenant_id, query, answer, chosen.on_device)
+            known = await self._record([row], _use(row, request_key))
+            if known is not None:
+                return SplitAnswer(await self.get(tenant_id, known, include_nodes), True)
             answer = _stamped(answer, row.id, row.created_at)
         if include_nodes:
             answer["nodes"] = node_names(model.dag, chosen.on_device)
-        return answer
+        return SplitAnswer(answer, False)
 
-    async def split_batch(self, query: BatchQuery) -> dict[str, Any]:
+    async def split_batch(self, tenant_id: str, query: BatchQuery) -> dict[str, Any]:
         """The best cut for each scenario, as JSON; all are committed, or none, where they are to
         be stored.
 
-        Raises ``SplitError``, naming the scenario at fault, ``NotFoundError`` or
-        ``InvalidProfileError``.
+        Raises ``SplitError``, naming the scenario at fault, ``NotFoundError``,
+        ``InvalidProfileError``, ``BusyError`` or ``NotReadyError``.
         """
-        model = await self.prepared(query.model_id)
+        model = await self.prepared(tenant_id, query.model_id)
         groups = await self._posing.pose_groups(model, query.groups)
         started = time.perf_counter()
         solved = await to_thread.run_sync(self._solve_batch, model, groups, query)
@@ -101,27 +128,29 @@ class SplitService:
             share_s = (time.perf_counter() - started) / query.count
             places = range(len(solved.answers))
             rows = [_batch_row(model, query, place, solved, share_s) for place in places]
-            await to_thread.run_sync(self._store, rows)
+            await self._record(rows, None)
             for answer, row in zip(solved.answers, rows, strict=True):
                 answer["id"] = row.id
         return {"model_id": model.model_id, "cuts": solved.cuts, "answers": solved.answers}
 
-    async def prepared(self, model_id: str) -> PreparedModel:
-        """A model, from the cache where it is there. Raises ``NotFoundError``."""
-        model = self._prepared.cached(model_id)
+    async def prepared(self, tenant_id: str, model_id: str) -> PreparedModel:
+        """A tenant's model, from the cache where it is there. Raises ``NotFoundError``."""
+        model = self._prepared.cached(tenant_id, model_id)
         if model is None:
-            model = await to_thread.run_sync(self._prepared.load, model_id)
+            model = await to_thread.run_sync(self._prepared.load, tenant_id, model_id)
         return model
 
-    async def get(self, split_id: str, include_nodes: bool = False) -> dict[str, Any]:
+    async def get(
+        self, tenant_id: str, split_id: str, include_nodes: bool = False
+    ) -> dict[str, Any]:
         """A stored result, as it was answered. Raises ``NotFoundError``."""
-        return await to_thread.run_sync(self._get, split_id, include_nodes)
+        return await to_thread.run_sync(self._get, tenant_id, split_id, include_nodes)
 
     async def page(
-        self, limit: int, cursor: str | None, model_id: str | None
+        self, tenant_id: str, limit: int, cursor: str | None, model_id: str | None
     ) -> tuple[list[dict[str, Any]], str | None]:
         """A page of stored results, newest first. Raises ``BadCursorError``."""
-        page = await to_thread.run_sync(self._page, limit, cursor, model_id)
+        page = await to_thread.run_sync(self._page, tenant_id, limit, cursor, model_id)
         items = [_stamped(row["answer"], row["id"], row["created_at"]) for row in page.items]
         return items, page.next_cursor
 
@@ -153,7 +182,7 @@ class SplitService:
         assert query.current is not None
         on_device = None
         if query.current.split_id is not None:
-            row = self._row(query.current.split_id, ("current_cut",))
+            row = self._row(model.tenant_id, query.current.split_id, ("current_cut",))
             if row.model_id != model.model_id:
                 raise NotFoundError(
                     f"split {row.id!r} is of another model; name a split of this one",
@@ -162,34 +191,41 @@ class SplitService:
             on_device = unpack_mask(row.on_device, model.dag.node_count)
         return decide(model, query.scenario, query.constraints, query.current, on_device, solved)
 
-    def _store(self, rows: Sequence[SplitRow]) -> None:
+    async def _record(self, rows: Sequence[SplitRow], use: KeyUse | None) -> str | None:
         try:
-            with self._database.writing() as connection:
-                split_store.add_all(connection, rows)
-        except IntegrityError as error:
+            return await self._recorder.record(rows, use)
+        except NotFoundError:
             # The model was deleted after it was prepared here.
-            model_id = rows[0].model_id
-            self._prepared.discard(model_id)
-            raise NotFoundError(f"there is no model {model_id!r}", loc=("model_id",)) from error
+            self._prepared.discard(rows[0].model_id)
+            raise
 
-    def _row(self, split_id: str, loc: Sequence[str] = ()) -> SplitRow:
+    def _made_before(self, tenant_id: str, request_key: RequestKey) -> str | None:
+        """The split that a key stands for, if it stands for one. Raises ``KeyReusedError``."""
         with self._database.reading() as connection:
-            row = split_store.get(connection, split_id)
+            holder = idempotency.get(connection, tenant_id, request_key.key)
+        if holder is None:
+            return None
+        require_same_request(holder, request_key)
+        return holder.split_id
+
+    def _row(self, tenant_id: str, split_id: str, loc: Sequence[str] = ()) -> SplitRow:
+        with self._database.reading() as connection:
+            row = split_store.get(connection, tenant_id, split_id)
         if row is None:
             raise NotFoundError(f"there is no split {split_id!r}", loc=loc)
         return row
 
-    def _get(self, split_id: str, include_nodes: bool) -> dict[str, Any]:
-        row = self._row(split_id)
+    def _get(self, tenant_id: str, split_id: str, include_nodes: bool) -> dict[str, Any]:
+        row = self._row(tenant_id, split_id)
         answer = _stamped(row.answer, row.id, row.created_at)
         if include_nodes:
-            dag = self._prepared.load(row.model_id).dag
+            dag = self._prepared.load(tenant_id, row.model_id).dag
             answer["nodes"] = node_names(dag, unpack_mask(row.on_device, dag.node_count))
         return answer
 
-    def _page(self, limit: int, cursor: str | None, model_id: str | None) -> Page:
+    def _page(self, tenant_id: str, limit: int, cursor: str | None, model_id: str | None) -> Page:
         with self._database.reading() as connection:
-            return split_store.page(connection, limit, cursor, model_id)
+            return split_store.page(connection, tenant_id, limit, cursor, model_id)
 
 
 def _is_quick(model: PreparedModel, query: SplitQuery) -> bool:
@@ -205,14 +241,23 @@ def _is_quick(model: PreparedModel, query: SplitQuery) -> bool:
     return all(tables.has(family) for family in needed)
 
 
-def _row(query: SplitQuery, answer: dict[str, Any], on_device: Mask) -> SplitRow:
+def _row(tenant_id: str, query: SplitQuery, answer: dict[str, Any], on_device: Mask) -> SplitRow:
     return SplitRow(
         id=secrets.token_hex(16),
+        tenant_id=tenant_id,
         model_id=query.model_id,
         created_at=datetime.now(UTC),
         request=query.request,
         answer=answer,
         on_device=pack_mask(on_device),
+    )
+
+
+def _use(row: SplitRow, request_key: RequestKey | None) -> KeyUse | None:
+    if request_key is None:
+        return None
+    return KeyUse(
+        row.tenant_id, request_key.key, request_key.fingerprint, row.created_at, split_id=row.id
     )
 
 
@@ -242,6 +287,7 @@ def _batch_row(
     }
     return SplitRow(
         id=secrets.token_hex(16),
+        tenant_id=model.tenant_id,
         model_id=model.model_id,
         created_at=datetime.now(UTC),
         request=query.requests[place],

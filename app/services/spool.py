@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from anyio import CancelScope, CapacityLimiter, to_thread
 
-from app.errors import DiskFullError, NotReadyError
+from app.errors import BusyError, DiskFullError, NotReadyError
 
 PIECE_BYTES = 2**20
 """Written and hashed at a time, in a thread, while the next piece arrives."""
@@ -30,11 +30,13 @@ class Spool:
 
     Its files have no names wherever the file system can do without, and none but for a moment
     elsewhere, so that they end with the process that holds them. ``most_file_bytes``: how large a
-    file may be, for whoever receives it.
+    file may be, for whoever receives it. ``most_files``: that arrive or wait at a time.
     """
 
-    def __init__(self, directory: Path, most_file_bytes: int) -> None:
+    def __init__(self, directory: Path, most_file_bytes: int, most_files: int = 64) -> None:
         self.most_file_bytes = most_file_bytes
+        self._most_files = most_files
+        self._files = 0
         self._directory = directory
         self._writers = CapacityLimiter(MOST_WRITERS)
 
@@ -45,15 +47,24 @@ class Spool:
 
     @asynccontextmanager
     async def file(self) -> "AsyncIterator[SpooledFile]":
-        """A new file that is gone when the block ends. Raises ``NotReadyError`` or
+        """A new file that is gone when the block ends. Raises ``BusyError``, ``NotReadyError`` or
         ``DiskFullError``."""
-        opened = await to_thread.run_sync(self._open, limiter=self._writers)
-        spooled = SpooledFile(opened, self._writers)
+        if self._files >= self._most_files:
+            raise BusyError(
+                f"{self._files} uploads are under way or wait to be read, as many as this service "
+                "takes at a time (KERF_QUEUE_UPLOADS); try again"
+            )
+        self._files += 1
         try:
-            yield spooled
+            opened = await to_thread.run_sync(self._open, limiter=self._writers)
+            spooled = SpooledFile(opened, self._writers)
+            try:
+                yield spooled
+            finally:
+                with CancelScope(shield=True):
+                    await spooled.close()
         finally:
-            with CancelScope(shield=True):
-                await spooled.close()
+            self._files -= 1
 
     def hold(self, pieces: Iterable[bytes]) -> BinaryIO:
         """A file of bytes to be sent, open at its start; gone when it is closed.
@@ -95,6 +106,7 @@ class SpooledFile:
         self.file = file
         self._writers = writers
         self._digest = hashlib.sha256()
+        self._nbytes = 0
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._writing: Future[None] | None = None
@@ -105,8 +117,14 @@ class SpooledFile:
         """Of all that has been written, after ``flush``."""
         return self._digest.hexdigest()
 
+    @property
+    def nbytes(self) -> int:
+        """Of all that has been added."""
+        return self._nbytes
+
     async def write(self, data: bytes) -> None:
         """Add data. Raises ``DiskFullError``, perhaps for data that were added before."""
+        self._nbytes += len(data)
         self._waiting.append(data)
         self._waiting_bytes += len(data)
         if self._waiting_bytes >= PIECE_BYTES:

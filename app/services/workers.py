@@ -19,6 +19,7 @@ from anyio import CapacityLimiter, to_thread
 from app import errors
 from app.core.splitting.cut_table import Family
 from app.errors import (
+    BusyError,
     IngestError,
     KerfError,
     LimitExceededError,
@@ -106,9 +107,10 @@ class Workers:
     Those who wait for a worker do so in order, and take none of the threads that others need.
     """
 
-    def __init__(self, count: int, limits: WorkerLimits) -> None:
+    def __init__(self, count: int, limits: WorkerLimits, most_waiting: int = 64) -> None:
         self._limits = limits
         self._limiter = CapacityLimiter(count)
+        self._most_waiting = most_waiting
         self._lock = threading.Lock()
         self._zygote: _Zygote | None = None
         self._is_open = False
@@ -133,7 +135,14 @@ class Workers:
 
     async def cut(self, graph: bytes, read: ReadOptions, cut: CutOptions) -> CutHalf:
         """Have a half of a packed graph made. Raises ``IngestError``, ``WrongFileError`` where the
-        division is not one of this graph, or ``NotReadyError`` without workers."""
+        division is not one of this graph, ``BusyError`` where too many wait, or ``NotReadyError``
+        without workers."""
+        waiting = self._limiter.statistics().tasks_waiting
+        if waiting >= self._most_waiting:
+            raise BusyError(
+                f"{waiting} models wait to be read or cut, as many as this service lets wait "
+                "(KERF_QUEUE_UPLOADS); try again"
+            )
         return await to_thread.run_sync(self._cut, graph, read, cut, limiter=self._limiter)
 
     async def build(self, dag: bytes, families: Sequence[Family]) -> dict[Family, bytes]:

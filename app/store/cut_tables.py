@@ -2,21 +2,19 @@
 
 from contextlib import suppress
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import select
 
 from app.core.splitting.cut_table import CutTable, Family
 from app.store.database import ReadConnection, WriteConnection
 from app.store.packing import OldTableError, unpack_table
 from app.store.tables import cut_tables
+from app.store.upserts import upsert
 
 
 def put(connection: WriteConnection, model_id: str, family: Family, table: bytes) -> None:
     """Keep a packed table, in place of one that is there already."""
-    key = (cut_tables.c.model_id == model_id) & (cut_tables.c.family == family.value)
-    connection.execute(delete(cut_tables).where(key))
-    connection.execute(
-        insert(cut_tables).values(model_id=model_id, family=family.value, body=table)
-    )
+    values = {"model_id": model_id, "family": family.value, "body": table}
+    connection.execute(upsert(connection, cut_tables, values))
 
 
 def all_of(connection: ReadConnection, model_id: str) -> dict[Family, CutTable]:

@@ -1,10 +1,11 @@
 """Models and their prepared form."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, select, text, update
 
 from app.core.dag import CostedDag
 from app.store.database import ReadConnection, WriteConnection
@@ -12,11 +13,13 @@ from app.store.ids import is_id
 from app.store.packing import unpack_dag
 from app.store.pages import Page, newest_first, page_of
 from app.store.tables import model_graphs, models, prepared_models
+from app.store.tenants import DEFAULT_TENANT
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """A model as stored; ``summary`` is JSON, ``file_key`` the blob of its file if that is kept."""
+    """A model as stored; ``summary`` is JSON, ``file_key`` the blob of its file if that is kept,
+    ``file_bytes`` how large the file was."""
 
     id: str
     name: str
@@ -24,6 +27,16 @@ class ModelRow:
     created_at: datetime
     summary: dict[str, Any]
     file_key: str | None = None
+    tenant_id: str = DEFAULT_TENANT
+    file_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """How many models a tenant has, and the bytes of the files that they were uploaded as."""
+
+    models: int
+    file_bytes: int
 
 
 def add(connection: WriteConnection, row: ModelRow, dag: bytes, graph: bytes) -> None:
@@ -36,6 +49,8 @@ def add(connection: WriteConnection, row: ModelRow, dag: bytes, graph: bytes) ->
             created_at=row.created_at,
             summary=row.summary,
             file_key=row.file_key,
+            tenant_id=row.tenant_id,
+            file_bytes=row.file_bytes,
         )
     )
     connection.execute(insert(prepared_models).values(model_id=row.id, dag=dag))
@@ -60,36 +75,76 @@ def complete(connection: WriteConnection, known: ModelRow, row: ModelRow, graph:
     return True
 
 
-def get(connection: ReadConnection | WriteConnection, model_id: str) -> ModelRow | None:
-    """The model of this id, if there is one."""
+def get(
+    connection: ReadConnection | WriteConnection, tenant_id: str, model_id: str
+) -> ModelRow | None:
+    """The model of this id, if the tenant has it."""
     if not is_id(model_id):
         return None
-    found = connection.execute(select(models).where(models.c.id == model_id)).mappings().first()
+    query = select(models).where(_is(tenant_id, model_id))
+    found = connection.execute(query).mappings().first()
     return ModelRow(**found) if found else None
 
 
-def get_dag(connection: ReadConnection, model_id: str) -> CostedDag | None:
-    """The costed DAG of a model, if there is one."""
-    packed = get_packed_dag(connection, model_id)
+def get_dag(connection: ReadConnection, tenant_id: str, model_id: str) -> CostedDag | None:
+    """The costed DAG of a model, if the tenant has it."""
+    if not is_id(model_id):
+        return None
+    query = (
+        select(prepared_models.c.dag)
+        .join(models, models.c.id == prepared_models.c.model_id)
+        .where(_is(tenant_id, model_id))
+    )
+    packed: bytes | None = connection.execute(query).scalar_one_or_none()
     return unpack_dag(packed) if packed is not None else None
 
 
 def get_packed_dag(connection: ReadConnection, model_id: str) -> bytes | None:
-    """The costed DAG of a model as it is stored, if there is one."""
-    if not is_id(model_id):
-        return None
+    """The costed DAG of a model as it is stored, if there is one, whosever it is."""
     query = select(prepared_models.c.dag).where(prepared_models.c.model_id == model_id)
     packed: bytes | None = connection.execute(query).scalar_one_or_none()
     return packed
 
 
 def get_graph(connection: ReadConnection, model_id: str) -> bytes | None:
-    """The graph of a model, packed, if it is there."""
-    if not is_id(model_id):
-        return None
+    """The graph of a model, packed, if it is there, whosever it is."""
     query = select(model_graphs.c.graph).where(model_graphs.c.model_id == model_id)
     graph: bytes | None = connection.execute(query).scalar_one_or_none()
     return graph
+
+
+def holdings(connection: ReadConnection | WriteConnection, tenant_id: str) -> Holdings:
+    """What a tenant has."""
+    query = select(func.count(), func.coalesce(func.sum(models.c.file_bytes), 0)).where(
+        models.c.tenant_id == tenant_id
+    )
+    count, nbytes = connection.execute(query).one()
+    # PostgreSQL sums integers to a decimal.
+    return Holdings(count, int(nbytes))
+
+
+def lock_tenant(connection: WriteConnection, tenant_id: str) -> None:
+    """Let nobody else who calls this for the tenant go on before the transaction ends.
+
+    A writing transaction of SQLite has the database to itself.
+    """
+    if connection.dialect.name == "postgresql":
+        query = text("SELECT pg_advisory_xact_lock(hashtextextended(:tenant_id, 0))")
+        connection.execute(query, {"tenant_id": tenant_id})
+
+
+def still_there(connection: ReadConnection, model_ids: Collection[str]) -> set[str]:
+    """Those of some models that have not been deleted."""
+    query = select(models.c.id).where(models.c.id.in_(model_ids))
+    return set(connection.execute(query).scalars())
+
+
+def hold(connection: WriteConnection, model_ids: Collection[str]) -> set[str]:
+    """Those of some models that are there; none of them can be deleted before the transaction
+    ends."""
+    query = select(models.c.id).where(models.c.id.in_(model_ids)).order_by(models.c.id)
+    # SQLite has no locks of rows, and needs none.
+    return set(connection.execute(query.with_for_update(read=True, key_share=True)).scalars())
 
 
 def file_keys(connection: ReadConnection) -> set[str]:
@@ -98,14 +153,19 @@ def file_keys(connection: ReadConnection) -> set[str]:
     return set(connection.execute(query).scalars())
 
 
-def page(connection: ReadConnection, limit: int, cursor: str | None) -> Page:
-    """A page of models, newest first."""
-    query = newest_first(select(models), models, limit, cursor)
-    return page_of(connection.execute(query).mappings().all(), limit)
+def page(connection: ReadConnection, tenant_id: str, limit: int, cursor: str | None) -> Page:
+    """A page of a tenant's models, newest first."""
+    query = select(models).where(models.c.tenant_id == tenant_id)
+    rows = connection.execute(newest_first(query, models, limit, cursor)).mappings().all()
+    return page_of(rows, limit)
 
 
-def remove(connection: WriteConnection, model_id: str) -> bool:
+def remove(connection: WriteConnection, tenant_id: str, model_id: str) -> bool:
     """Delete a model with its DAG and its results; whether it was there."""
     if not is_id(model_id):
         return False
-    return connection.execute(delete(models).where(models.c.id == model_id)).rowcount > 0
+    return connection.execute(delete(models).where(_is(tenant_id, model_id))).rowcount > 0
+
+
+def _is(tenant_id: str, model_id: str) -> ColumnElement[bool]:
+    return (models.c.id == model_id) & (models.c.tenant_id == tenant_id)

@@ -2,17 +2,18 @@
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import ColumnElement, delete, insert, select
 
 from app.store.database import ReadConnection, WriteConnection
 from app.store.ids import is_id
 from app.store.pages import Page, newest_first, page_of
 from app.store.tables import profile_models, profiles
+from app.store.tenants import DEFAULT_TENANT
 
 NodeSeconds = dict[str, float]
 """Seconds of one batch of a model's own size, by the name of the node."""
@@ -27,6 +28,7 @@ class ProfileRow:
     created_at: datetime
     flops_per_s: float
     summary: dict[str, Any]
+    tenant_id: str = DEFAULT_TENANT
 
 
 def add(
@@ -40,6 +42,7 @@ def add(
             created_at=row.created_at,
             flops_per_s=row.flops_per_s,
             summary=row.summary,
+            tenant_id=row.tenant_id,
         )
     )
     connection.execute(
@@ -51,19 +54,19 @@ def add(
     )
 
 
-def get(connection: ReadConnection | WriteConnection, profile_id: str) -> ProfileRow | None:
-    """The profile of this id, if there is one."""
+def get(
+    connection: ReadConnection | WriteConnection, tenant_id: str, profile_id: str
+) -> ProfileRow | None:
+    """The profile of this id, if the tenant has it."""
     if not is_id(profile_id):
         return None
-    query = select(profiles).where(profiles.c.id == profile_id)
+    query = select(profiles).where(_is(tenant_id, profile_id))
     found = connection.execute(query).mappings().first()
     return ProfileRow(**found) if found else None
 
 
 def node_seconds(connection: ReadConnection, profile_id: str) -> dict[str, NodeSeconds]:
-    """All that a profile has, by the id of the model; empty where there is no such profile."""
-    if not is_id(profile_id):
-        return {}
+    """All that a profile has, by the id of the model, whosever it is."""
     query = select(profile_models.c.model_id, profile_models.c.node_seconds).where(
         profile_models.c.profile_id == profile_id
     )
@@ -73,9 +76,7 @@ def node_seconds(connection: ReadConnection, profile_id: str) -> dict[str, NodeS
 def node_seconds_of(
     connection: ReadConnection, profile_id: str, model_id: str
 ) -> NodeSeconds | None:
-    """What a profile has of one model."""
-    if not (is_id(profile_id) and is_id(model_id)):
-        return None
+    """What a profile has of one model, whosever it is."""
     query = select(profile_models.c.node_seconds).where(
         profile_models.c.profile_id == profile_id, profile_models.c.model_id == model_id
     )
@@ -83,17 +84,28 @@ def node_seconds_of(
     return None if packed is None else _unpacked(packed)
 
 
-def page(connection: ReadConnection, limit: int, cursor: str | None) -> Page:
-    """A page of profiles, newest first."""
-    query = newest_first(select(profiles), profiles, limit, cursor)
-    return page_of(connection.execute(query).mappings().all(), limit)
+def still_there(connection: ReadConnection, profile_ids: Collection[str]) -> set[str]:
+    """Those of some profiles that have not been deleted."""
+    query = select(profiles.c.id).where(profiles.c.id.in_(profile_ids))
+    return set(connection.execute(query).scalars())
 
 
-def remove(connection: WriteConnection, profile_id: str) -> bool:
+def page(connection: ReadConnection, tenant_id: str, limit: int, cursor: str | None) -> Page:
+    """A page of a tenant's profiles, newest first."""
+    query = select(profiles).where(profiles.c.tenant_id == tenant_id)
+    rows = connection.execute(newest_first(query, profiles, limit, cursor)).mappings().all()
+    return page_of(rows, limit)
+
+
+def remove(connection: WriteConnection, tenant_id: str, profile_id: str) -> bool:
     """Delete a profile with its seconds; whether it was there."""
     if not is_id(profile_id):
         return False
-    return connection.execute(delete(profiles).where(profiles.c.id == profile_id)).rowcount > 0
+    return connection.execute(delete(profiles).where(_is(tenant_id, profile_id))).rowcount > 0
+
+
+def _is(tenant_id: str, profile_id: str) -> ColumnElement[bool]:
+    return (profiles.c.id == profile_id) & (profiles.c.tenant_id == tenant_id)
 
 
 def _packed(seconds: NodeSeconds) -> bytes:

@@ -1,16 +1,18 @@
 """Stored results of ``/split``."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import false, insert, select
+from sqlalchemy import Dialect, false, insert, select
 
 from app.store.database import ReadConnection, WriteConnection
 from app.store.ids import is_id
 from app.store.pages import Page, newest_first, page_of
-from app.store.tables import splits
+from app.store.tables import models, splits
+from app.store.tenants import DEFAULT_TENANT
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,38 +25,67 @@ class SplitRow:
     request: dict[str, Any]
     answer: dict[str, Any]
     on_device: bytes
+    tenant_id: str = DEFAULT_TENANT
 
 
 def add_all(connection: WriteConnection, rows: Sequence[SplitRow]) -> None:
-    """Insert results."""
-    connection.execute(
-        insert(splits),
-        [
-            {
-                "id": row.id,
-                "model_id": row.model_id,
-                "created_at": row.created_at,
-                "request": row.request,
-                "answer": row.answer,
-                "on_device": row.on_device,
-            }
-            for row in rows
-        ],
-    )
+    """Insert results. Raises ``IntegrityError``, and inserts none, where one is of no model."""
+    insertion = _insertion(connection.dialect)
+    connection.exec_driver_sql(insertion.statement, [insertion.parameters(row) for row in rows])
 
 
-def get(connection: ReadConnection, split_id: str) -> SplitRow | None:
-    """The result of this id, if there is one."""
+@dataclass(frozen=True, slots=True)
+class _Insertion:
+    """The statement of an insertion, as the driver takes it; and how each value gets there.
+
+    SQLAlchemy works all this out anew for each group of rows that is inserted, which takes longer
+    than all the rest of storing them.
+    """
+
+    statement: str
+    is_positional: bool
+    processors: Sequence[tuple[str, Callable[[Any], Any] | None]]
+
+    def parameters(self, row: SplitRow) -> Any:
+        """The values of a row, by their places or by their names."""
+        values = {
+            name: getattr(row, name) if process is None else process(getattr(row, name))
+            for name, process in self.processors
+        }
+        return tuple(values.values()) if self.is_positional else values
+
+
+@lru_cache
+def _insertion(dialect: Dialect) -> _Insertion:
+    compiled = insert(splits).compile(dialect=dialect)
+    names = compiled.positiontup or [column.name for column in splits.columns]
+    processors = [
+        (name, splits.c[name].type.dialect_impl(dialect).bind_processor(dialect)) for name in names
+    ]
+    return _Insertion(str(compiled), compiled.positiontup is not None, processors)
+
+
+def get(connection: ReadConnection, tenant_id: str, split_id: str) -> SplitRow | None:
+    """The result of this id, if the tenant has it."""
     if not is_id(split_id):
         return None
-    found = connection.execute(select(splits).where(splits.c.id == split_id)).mappings().first()
+    query = select(splits).where(splits.c.id == split_id, splits.c.tenant_id == tenant_id)
+    found = connection.execute(query).mappings().first()
     return SplitRow(**found) if found else None
 
 
-def page(connection: ReadConnection, limit: int, cursor: str | None, model_id: str | None) -> Page:
-    """A page of results, newest first, of one model where one is named."""
+def page(
+    connection: ReadConnection, tenant_id: str, limit: int, cursor: str | None, model_id: str | None
+) -> Page:
+    """A page of a tenant's results, newest first, of one model where one is named."""
     query = select(splits.c.id, splits.c.model_id, splits.c.created_at, splits.c.answer)
-    if model_id is not None:
-        query = query.where(splits.c.model_id == model_id if is_id(model_id) else false())
+    if model_id is None:
+        query = query.where(splits.c.tenant_id == tenant_id)
+    elif is_id(model_id):
+        # Whose the model is settles whose its results are; so the index by model serves alone.
+        its_owner = select(models.c.tenant_id).where(models.c.id == model_id).scalar_subquery()
+        query = query.where(splits.c.model_id == model_id, its_owner == tenant_id)
+    else:
+        query = query.where(false())
     rows = connection.execute(newest_first(query, splits, limit, cursor)).mappings().all()
     return page_of(rows, limit)

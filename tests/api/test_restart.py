@@ -83,7 +83,7 @@ from app.store.database import Database
 
 database = Database(Settings().effective_database_url)
 with database.reading() as connection:
-    dag = models.get_dag(connection, {model["id"]!r})
+    dag = models.get_dag(connection, "default", {model["id"]!r})
 scenario = Scenario(5e9, 5e12, Link(2e7, 1e8))
 solution = best_cut_by_flow(
     dag,

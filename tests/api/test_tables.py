@@ -1,19 +1,20 @@
 """Cut tables in the store and in memory: built once, loaded after, gone with their model."""
 
 import asyncio
-import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
 
 import httpx
+from sqlalchemy import text
 
 from app.services import Services
 from app.services.prepared import MOST_CONSTRAINED
-from app.settings import Settings
+from app.store.tenants import DEFAULT_TENANT
 from tests.api.small_models import wide
 from tests.api.test_robustness import together
 from tests.api.test_warm_split import database_use, run, upload
+from tests.databases import database_at
 from tests.server import (
     DEMO_BYTES,
     Server,
@@ -21,6 +22,7 @@ from tests.server import (
     chain,
     scenario,
     serving,
+    settings_in,
     split,
     uploaded,
 )
@@ -31,10 +33,10 @@ PIPELINE = {"mode": "inference", "objective": "throughput", "store": False}
 
 
 def stored(data_dir: Path) -> dict[tuple[str, str], bytes]:
-    """The stored tables by model and family, read by another process's connection."""
-    with closing(sqlite3.connect(data_dir / "kerf.db")) as connection:
-        rows = connection.execute("SELECT model_id, family, body FROM cut_tables").fetchall()
-    return {(model_id, family): body for model_id, family, body in rows}
+    """The stored tables by model and family, read by another connection."""
+    with closing(database_at(data_dir)) as database, database.reading() as connection:
+        rows = connection.execute(text("SELECT model_id, family, body FROM cut_tables")).all()
+    return {(model_id, family): bytes(body) for model_id, family, body in rows}
 
 
 def kept(use: list[str]) -> int:
@@ -87,8 +89,8 @@ def test_table_is_built_once(tmp_path: Path) -> None:
                     assert (await client.post("/split", json=body)).status_code == 200
         assert kept(use) == 0
 
-    run(first, Settings(data_dir=tmp_path))
-    run(second, Settings(data_dir=tmp_path))
+    run(first, settings_in(tmp_path))
+    run(second, settings_in(tmp_path))
 
 
 def test_lost_tables_are_built_again(tmp_path: Path) -> None:
@@ -98,9 +100,8 @@ def test_lost_tables_are_built_again(tmp_path: Path) -> None:
         body = scenario(model_id, device={"flops_per_s": 1e14}, store=False)
         expected = split(server.client(), body)["objective_value"]
         server.end()
-        with closing(sqlite3.connect(tmp_path / "kerf.db")) as connection:
-            connection.execute("DELETE FROM cut_tables")
-            connection.commit()
+        with closing(database_at(tmp_path)) as database, database.writing() as connection:
+            connection.execute(text("DELETE FROM cut_tables"))
         server.start()
         assert split(server.client(), body)["objective_value"] == expected
         assert (model_id, "hull-training") in stored(tmp_path)
@@ -155,12 +156,12 @@ def test_tables_under_constraints_stay_in_the_process(tmp_path: Path) -> None:
             for changes in ({}, {"device": {"flops_per_s": 1e15}}):
                 body = scenario(model_id, constraints={"pin_device": [name]}, **changes)
                 assert (await client.post("/split", json=body)).status_code == 200
-        model = services.prepared.cached(model_id)
+        model = services.prepared.cached(DEFAULT_TENANT, model_id)
         assert model is not None
         assert 0 < len(model._constrained) <= MOST_CONSTRAINED
         assert await asyncio.to_thread(stored, tmp_path) == before
 
-    run(work, Settings(data_dir=tmp_path))
+    run(work, settings_in(tmp_path))
 
 
 def test_table_out_of_reach_is_told(tmp_path: Path) -> None:

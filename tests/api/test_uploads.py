@@ -427,7 +427,7 @@ def test_many_uploads_leak_nothing(tmp_path: Path) -> None:
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_limits_are_settings(tmp_path: Path, setting: dict[str, int], data: bytes) -> None:
+def test_limits_are_settings(tmp_path: Path, setting: dict[str, Any], data: bytes) -> None:
     """Each limit on what a model may be is a setting: beyond it the refusal names it, and what is
     within it is accepted."""
     with serving(tmp_path, **setting) as server:

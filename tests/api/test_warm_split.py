@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -19,8 +20,10 @@ from app.services import Services
 from app.services.prepared import PreparedModel
 from app.settings import Settings
 from app.store.packing import pack_dag, pack_table, unpack_dag, unpack_table
+from app.store.tenants import DEFAULT_TENANT
+from tests import databases
 from tests.fixture_models import ingested
-from tests.server import DEMO_BYTES, chain, scenario
+from tests.server import DEMO_BYTES, chain, scenario, settings_in
 
 Work = Callable[[httpx.AsyncClient, Services], Awaitable[None]]
 
@@ -45,11 +48,16 @@ def database_use() -> Iterator[list[str]]:
     """What this process asks of any database: connections taken, and statements."""
     seen: list[str] = []
 
+    def note(what: str) -> None:
+        # What goes on behind the requests asks as well, once a second.
+        if threading.current_thread().name != "upkeep":
+            seen.append(what)
+
     def checkout(*_: Any) -> None:
-        seen.append("connection")
+        note("connection")
 
     def execute(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        seen.append(statement)
+        note(statement)
 
     event.listen(Pool, "checkout", checkout)
     event.listen(Engine, "before_cursor_execute", execute)
@@ -109,8 +117,8 @@ def test_warm_split_leaves_the_database_alone(tmp_path: Path) -> None:
         assert len(statements) == 1
         assert statements[0].startswith("INSERT INTO splits")
 
-    run(register, Settings(data_dir=tmp_path))
-    run(work, Settings(data_dir=tmp_path))
+    run(register, settings_in(tmp_path))
+    run(work, settings_in(tmp_path))
 
 
 def test_warm_split_by_profiles_leaves_the_database_alone(tmp_path: Path) -> None:
@@ -146,12 +154,12 @@ def test_warm_split_by_profiles_leaves_the_database_alone(tmp_path: Path) -> Non
         assert built_tables(services, model_id) == built
         assert len(built) == 2 * len(pairs)
 
-    run(work, Settings(data_dir=tmp_path))
+    run(work, settings_in(tmp_path))
 
 
 def built_tables(services: Services, model_id: str) -> set[int]:
     """The tables of all variants of a model, by identity."""
-    model = services.prepared.cached(model_id)
+    model = services.prepared.cached(DEFAULT_TENANT, model_id)
     assert model is not None
     variants = model._variants.values()
     return {id(table) for each in variants for table in each.free.tables.built.values()}
@@ -166,17 +174,17 @@ def test_variants_count_against_the_bound_of_the_cache(tmp_path: Path) -> None:
     async def ask(client: httpx.AsyncClient, services: Services) -> None:
         model_id = await upload(client, chain("a", "b", "c"))
         await split(client, model_id, store=False)
-        model = services.prepared.cached(model_id)
+        model = services.prepared.cached(DEFAULT_TENANT, model_id)
         assert model is not None
         sizes.append(model.nbytes)
         link = {"uplink_bits_per_s": 1e6, "downlink_bits_per_s": 1e6, "smashed_dtype": "int8"}
         await split(client, model_id, store=False, link=link)
         sizes.append(model.nbytes)
-        is_kept.append(services.prepared.cached(model_id) is model)
+        is_kept.append(services.prepared.cached(DEFAULT_TENANT, model_id) is model)
 
-    run(ask, Settings(data_dir=tmp_path))
+    run(ask, settings_in(tmp_path))
     assert sizes[1] > sizes[0]
-    run(ask, Settings(data_dir=tmp_path / "small", cache_bytes=(sizes[0] + sizes[1]) // 2))
+    run(ask, settings_in(tmp_path / "small", cache_bytes=(sizes[0] + sizes[1]) // 2))
     assert sizes[2:] == sizes[:2]
     assert is_kept == [True, False]
 
@@ -188,7 +196,7 @@ def test_cache_holds_no_more_than_its_bytes(tmp_path: Path) -> None:
 
     async def measure(client: httpx.AsyncClient, services: Services) -> None:
         for data in models:
-            sizes.append(services.prepared.load(await upload(client, data)).nbytes)
+            sizes.append(services.prepared.load(DEFAULT_TENANT, await upload(client, data)).nbytes)
 
     async def take_turns(client: httpx.AsyncClient, services: Services) -> None:
         first, second = [await upload(client, data) for data in models]
@@ -199,13 +207,13 @@ def test_cache_holds_no_more_than_its_bytes(tmp_path: Path) -> None:
             with database_use() as use:
                 await split(client, model_id, store=False)
             assert use == []
-        assert services.prepared.cached(first) is not None
-        assert services.prepared.cached(second) is None
+        assert services.prepared.cached(DEFAULT_TENANT, first) is not None
+        assert services.prepared.cached(DEFAULT_TENANT, second) is None
 
     models = [chain("a", "b", "c"), chain("a", "b", "c")]
-    run(measure, Settings(data_dir=tmp_path))
+    run(measure, settings_in(tmp_path))
     assert sizes[0] == sizes[1]
-    run(take_turns, Settings(data_dir=tmp_path, cache_bytes=int(1.5 * sizes[0])))
+    run(take_turns, settings_in(tmp_path, cache_bytes=int(1.5 * sizes[0])))
 
 
 def test_cache_too_small_for_any_model_still_works(tmp_path: Path) -> None:
@@ -215,9 +223,9 @@ def test_cache_too_small_for_any_model_still_works(tmp_path: Path) -> None:
         model_id = await upload(client, DEMO_BYTES)
         for _ in range(3):
             await split(client, model_id)
-            assert services.prepared.cached(model_id) is None
+            assert services.prepared.cached(DEFAULT_TENANT, model_id) is None
 
-    run(work, Settings(data_dir=tmp_path, cache_bytes=1))
+    run(work, settings_in(tmp_path, cache_bytes=1))
 
 
 def test_deleted_model_leaves_the_cache(tmp_path: Path) -> None:
@@ -226,11 +234,11 @@ def test_deleted_model_leaves_the_cache(tmp_path: Path) -> None:
     async def work(client: httpx.AsyncClient, services: Services) -> None:
         model_id = await upload(client, DEMO_BYTES)
         await split(client, model_id)
-        assert services.prepared.cached(model_id) is not None
+        assert services.prepared.cached(DEFAULT_TENANT, model_id) is not None
         assert (await client.delete(f"/models/{model_id}")).status_code == 204
-        assert services.prepared.cached(model_id) is None
+        assert services.prepared.cached(DEFAULT_TENANT, model_id) is None
 
-    run(work, Settings(data_dir=tmp_path))
+    run(work, settings_in(tmp_path))
 
 
 def test_model_deleted_elsewhere_leaves_the_cache_when_it_is_noticed(tmp_path: Path) -> None:
@@ -240,15 +248,15 @@ def test_model_deleted_elsewhere_leaves_the_cache_when_it_is_noticed(tmp_path: P
     async def work(client: httpx.AsyncClient, services: Services) -> None:
         model_id = await upload(client, DEMO_BYTES)
         await split(client, model_id, store=False)
-        other = Services(Settings(data_dir=tmp_path))
-        await asyncio.to_thread(other.models.remove, model_id)
+        other = Services(settings_in(tmp_path))
+        await asyncio.to_thread(other.models.remove, DEFAULT_TENANT, model_id)
         other.stop()
-        assert services.prepared.cached(model_id) is not None
+        assert services.prepared.cached(DEFAULT_TENANT, model_id) is not None
         for store in (True, False):
             response = await client.post("/split", json=scenario(model_id, store=store))
             assert response.status_code == 404
 
-    run(work, Settings(data_dir=tmp_path))
+    run(work, settings_in(tmp_path))
 
 
 def test_model_deleted_while_it_is_loaded_is_not_kept(tmp_path: Path) -> None:
@@ -264,19 +272,19 @@ def test_model_deleted_while_it_is_loaded_is_not_kept(tmp_path: Path) -> None:
 
         def remove(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
             if "FROM prepared_models" in statement:
-                services.models.remove(model_id)
+                services.models.remove(DEFAULT_TENANT, model_id)
 
         event.listen(Engine, "after_cursor_execute", remove)
         try:
             await client.post("/split", json=scenario(model_id, store=False))
         finally:
             event.remove(Engine, "after_cursor_execute", remove)
-        assert services.prepared.cached(model_id) is None
+        assert services.prepared.cached(DEFAULT_TENANT, model_id) is None
         response = await client.post("/split", json=scenario(model_id, store=False))
         assert response.status_code == 404
 
-    run(register, Settings(data_dir=tmp_path))
-    run(work, Settings(data_dir=tmp_path))
+    run(register, settings_in(tmp_path))
+    run(work, settings_in(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["light_densenet121", "gpt2", "vit_b16"])
@@ -309,14 +317,16 @@ def test_counted_bytes_are_the_real_ones(name: str) -> None:
     assert model.nbytes == pytest.approx(after - before, rel=0.3)
 
 
-def test_unexpected_error_is_a_problem_with_its_request_id(tmp_path: Path) -> None:
-    """Where Kerf itself fails (here: its database file is no database any more), the answer is a
-    500 problem that carries the request's id."""
+def test_unexpected_error_is_a_problem_with_its_request_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Kerf itself fails, the answer is a 500 problem that carries the request's id."""
 
     async def work(client: httpx.AsyncClient, services: Services) -> None:
-        services.database.close()
-        for path in tmp_path.iterdir():
-            path.write_bytes(b"not a database " * 1000)
+        def fail(*_: Any) -> None:
+            raise RuntimeError("a secret of Kerf's own")
+
+        monkeypatch.setattr(services.models, "page", fail)
         transport = httpx.ASGITransport(app=app_of(client), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://kerf") as outside:
             response = await outside.get("/models", headers={"X-Request-Id": "mine"})
@@ -324,12 +334,30 @@ def test_unexpected_error_is_a_problem_with_its_request_id(tmp_path: Path) -> No
             assert response.headers["content-type"] == "application/problem+json"
             assert response.headers["x-request-id"] == "mine"
             assert response.json()["type"] == "internal-error"
-            ready = await outside.get("/readyz")
-            assert ready.status_code == 503
-            assert ready.json()["type"] == "not-ready"
-            assert (await outside.get("/healthz")).status_code == 200
+            assert "secret" not in response.text
 
-    run(work, Settings(data_dir=tmp_path))
+    run(work, settings_in(tmp_path))
+
+
+def test_broken_database_is_told(tmp_path: Path, kind: databases.Kind) -> None:
+    """Where the file of the database is no database any more, all that needs it is 503 and says so,
+    and the process lives."""
+    if kind == "postgresql":
+        return  # It has no file here; tests/replicas/test_outage.py takes it away.
+
+    async def work(client: httpx.AsyncClient, services: Services) -> None:
+        services.database.close()
+        for file in tmp_path.iterdir():
+            file.write_bytes(b"not a database " * 1000)
+        for path in ("/models", "/readyz"):
+            response = await client.get(path)
+            assert response.status_code == 503
+            assert response.json()["type"] == "not-ready"
+            assert "does not answer" in response.json()["detail"]
+            assert response.headers["retry-after"] == "1"
+        assert (await client.get("/healthz")).status_code == 200
+
+    run(work, settings_in(tmp_path))
 
 
 def app_of(client: httpx.AsyncClient) -> Any:

@@ -44,6 +44,7 @@ COMMANDS = {
     ),
     "run-server": ("--host", "--port", "--threads", "--exact", "--timeout", "--max-size", "--json"),
     "bench-link": ("--seconds",),
+    "keys": ("create", "list", "revoke"),
     "serve": ("--host", "--port", "--workers"),
     "migrate": (),
     "demo": ("--url",),
@@ -88,6 +89,7 @@ def test_commands_are_those_listed_here() -> None:
     names = [
         each.name or each.callback.__name__ for each in main.registered_commands if each.callback
     ]
+    names += [group.name for group in main.registered_groups if group.name]
     assert sorted(names) == sorted(COMMANDS)
 
 

@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -147,17 +148,49 @@ def test_a_database_that_cannot_be_used_is_told(tmp_path: Path, command: str) ->
     assert f"{tmp_path / 'file'}" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["serve", "migrate"])
-def test_a_database_of_a_newer_kerf_is_told(tmp_path: Path, command: str) -> None:
-    """A database at a revision that this version does not know is told as that, and is left as it
-    is."""
+def test_a_database_of_a_newer_kerf_serves(tmp_path: Path) -> None:
+    """A database at a revision that this version does not know is left as it is, `kerf migrate`
+    says so, and the service runs on it: after a rollback it has to."""
     kerf("migrate", KERF_DATA_DIR=str(tmp_path))
-    with sqlite3.connect(tmp_path / "kerf.db") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
-    done = kerf(command, KERF_DATA_DIR=str(tmp_path))
-    assert done.status == faults.MACHINE
-    assert "'9999'; has a newer version of Kerf changed it?" in done.stderr
+
+    def revision(new: str | None = None) -> str:
+        with closing(sqlite3.connect(tmp_path / "kerf.db")) as connection, connection:
+            if new is not None:
+                connection.execute("UPDATE alembic_version SET version_num = ?", (new,))
+            (found,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            return str(found)
+
+    revision("9999")
+    done = kerf("migrate", KERF_DATA_DIR=str(tmp_path))
+    assert done.status == 0
+    assert "newer schema than this version of Kerf knows" in done.stdout
+    with serving(tmp_path) as running:
+        assert running.client().get("/readyz").status_code == 200
+    assert revision() == "9999"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", ""])
+def test_without_keys_it_listens_on_this_machine_only(tmp_path: Path, host: str) -> None:
+    """With KERF_AUTH=off an address that others can reach is refused, and nothing is started; the
+    problem says what to do."""
+    done = kerf("serve", "--host", host, "--port", "1", KERF_DATA_DIR=str(tmp_path / "data"))
+    assert (done.status, done.stdout) == (faults.BAD_INPUT, "")
+    for word in ("KERF_AUTH=keys", "kerf keys create", "KERF_AUTH_OFF_ANYWHERE=true"):
+        assert word in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_warned"), [({"auth": "keys"}, False), ({"auth_off_anywhere": "true"}, True)]
+)
+def test_it_listens_everywhere_where_it_may(
+    tmp_path: Path, settings: dict[str, str], is_warned: bool
+) -> None:
+    """With keys, or where it is forced, the service listens on every address; forced, the log has a
+    warning."""
+    with serving(tmp_path, arguments=("--host", "0.0.0.0"), **settings) as running:
+        assert ("warning: KERF_AUTH=off" in running.log_path.read_text()) == is_warned
+        assert running.client().get("/models").status_code == (200 if is_warned else 401)
 
 
 def test_serve_listens_where_it_is_told(tmp_path: Path) -> None:

@@ -18,10 +18,12 @@ from app.services.models import graph_of
 from app.services.posing import Posing
 from app.services.prepared import PreparedModel, PreparedModels
 from app.services.profiles import ProfileService
+from app.services.recorder import Recorder
 from app.services.splits import SplitService
 from app.store import models as model_store
 from app.store.database import Database
 from app.store.packing import pack_dag
+from app.store.tenants import DEFAULT_TENANT
 from tests.server import scenario
 from tests.store.rows import GRAPH, model_row
 
@@ -46,28 +48,30 @@ class HeldModel:
         self.id = row.id
         self._prepared = PreparedModels(database, 2**30)
         posing = Posing(ProfileService(database, self._prepared))
-        self._splits = SplitService(database, self._prepared, posing)
+        recorder = Recorder(database, 10_000)
+        recorder.start()
+        self._splits = SplitService(database, self._prepared, posing, recorder)
 
     @cached_property
     def prepared(self) -> PreparedModel:
-        return self._prepared.load(self.id)
+        return self._prepared.load(DEFAULT_TENANT, self.id)
 
     def split(self, **changes: Any) -> Json:
         """POST /split?include=nodes."""
         query = split_query(SplitIn.model_validate(scenario(self.id, **changes)))
-        answer = asyncio.run(self._splits.split(query, include_nodes=True))
-        return as_read(SplitOut, answer)
+        answer = asyncio.run(self._splits.split(DEFAULT_TENANT, query, include_nodes=True))
+        return as_read(SplitOut, answer.body)
 
     def stored(self, split_id: str) -> Json:
         """GET /splits/{id}?include=nodes."""
-        answer = asyncio.run(self._splits.get(split_id, include_nodes=True))
+        answer = asyncio.run(self._splits.get(DEFAULT_TENANT, split_id, include_nodes=True))
         return as_read(SplitOut, answer)
 
     def batch(self, scenarios: list[Json], **changes: Any) -> Json:
         """POST /split/batch."""
         body = {"model_id": self.id, "scenarios": scenarios, **changes}
         query = batch_query(BatchIn.model_validate(body))
-        return as_read(BatchOut, asyncio.run(self._splits.split_batch(query)))
+        return as_read(BatchOut, asyncio.run(self._splits.split_batch(DEFAULT_TENANT, query)))
 
     def cuts(self, mode: Mode) -> list[Json]:
         """The rows of GET /models/{id}/cuts."""

@@ -1,4 +1,4 @@
-"""Fixtures: a migrated database of its own for each test."""
+"""Fixtures: a migrated database of its own for each test, on either kind of server."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from app.store.database import Database
+from tests import databases
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    """An empty SQLite database, migrated as the service does it."""
-    database = Database(f"sqlite:///{tmp_path / 'kerf.db'}")
-    database.migrate()
+@pytest.fixture(params=databases.KINDS)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An empty database, migrated as the service does it."""
+    with databases.using(request.param):
+        database = databases.database_at(tmp_path)
     yield database
     database.close()

@@ -2,6 +2,7 @@
 
 import secrets
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -11,8 +12,10 @@ from app.store import profiles as profile_store
 from app.store.database import Database
 from app.store.profiles import ProfileRow
 from app.store.tables import profile_models, profiles
+from app.store.tenants import DEFAULT_TENANT
+from tests.store.plans import assert_finds_by_key, assert_walks
 from tests.store.rows import MOMENT, add_model
-from tests.store.test_stores import count, plans, walk
+from tests.store.test_stores import count, walk
 
 SECONDS = {"a": 0.1, "模型 🎉": 1e-9, "zero": 0.0, "third": 1 / 3}
 NOT_IDS = ("0" * 32, "", "\x00", "\ud800", "x" * 10_000)
@@ -35,15 +38,13 @@ def test_profile_reads_back(database: Database) -> None:
     them; another id, of a profile or of a model, finds nothing."""
     row = add_profile(database, profile_row(name="模型 🎉"), "1" * 32, "2" * 32)
     with database.reading() as connection:
-        assert profile_store.get(connection, row.id) == row
+        assert profile_store.get(connection, DEFAULT_TENANT, row.id) == row
         assert profile_store.node_seconds_of(connection, row.id, "2" * 32) == SECONDS
+        assert profile_store.node_seconds_of(connection, row.id, "3" * 32) is None
         everything = {"1" * 32: SECONDS, "2" * 32: SECONDS}
         assert profile_store.node_seconds(connection, row.id) == everything
         for other in NOT_IDS:
-            assert profile_store.get(connection, other) is None
-            assert profile_store.node_seconds(connection, other) == {}
-            assert profile_store.node_seconds_of(connection, other, "1" * 32) is None
-            assert profile_store.node_seconds_of(connection, row.id, other) is None
+            assert profile_store.get(connection, DEFAULT_TENANT, other) is None
 
 
 def test_removing_a_profile_removes_its_seconds(database: Database) -> None:
@@ -52,11 +53,11 @@ def test_removing_a_profile_removes_its_seconds(database: Database) -> None:
     doomed, kept = add_profile(database, None, "1" * 32, "2" * 32), add_profile(database)
     for expected in (True, False):
         with database.writing() as connection:
-            assert profile_store.remove(connection, doomed.id) is expected
-            assert not profile_store.remove(connection, "\ud800")
+            assert profile_store.remove(connection, DEFAULT_TENANT, doomed.id) is expected
+            assert not profile_store.remove(connection, DEFAULT_TENANT, "\ud800")
     assert [count(database, table) for table in (profiles, profile_models)] == [1, 1]
     with database.reading() as connection:
-        assert profile_store.get(connection, kept.id) == kept
+        assert profile_store.get(connection, DEFAULT_TENANT, kept.id) == kept
         assert profile_store.node_seconds(connection, kept.id) == {"1" * 32: SECONDS}
 
 
@@ -65,7 +66,7 @@ def test_profiles_outlive_their_models(database: Database) -> None:
     model = add_model(database)
     row = add_profile(database, None, model.id)
     with database.writing() as connection:
-        assert model_store.remove(connection, model.id)
+        assert model_store.remove(connection, DEFAULT_TENANT, model.id)
     with database.reading() as connection:
         assert profile_store.node_seconds_of(connection, row.id, model.id) == SECONDS
 
@@ -87,17 +88,17 @@ def test_pages_hold_every_profile_once_along_an_index(database: Database) -> Non
     newest = [row.id for row in sorted(rows, key=lambda row: (row.created_at, row.id))][::-1]
     with database.reading() as connection:
         for limit in (1, 4, 10, 11, 12):
-            pages = lambda cursor, n=limit: profile_store.page(connection, n, cursor)  # noqa: E731
-            assert walk(pages) == newest
-        cursor = profile_store.page(connection, 1, None).next_cursor
-        (first,) = plans(connection, lambda: profile_store.page(connection, 1, None))
-        (later,) = plans(connection, lambda: profile_store.page(connection, 1, cursor))
-        assert "USING INDEX ix_profiles_created_at_id" in first
-        assert later.startswith("SEARCH profiles USING INDEX ix_profiles_created_at_id")
-        for read in (
-            lambda: profile_store.get(connection, newest[0]),
+            read = partial(profile_store.page, connection, DEFAULT_TENANT, limit)
+            assert walk(read) == newest
+        read = partial(profile_store.page, connection, DEFAULT_TENANT, 1)
+        cursor = read(None).next_cursor
+        assert cursor is not None
+        for at in (None, cursor):
+            assert_walks(connection, "ix_profiles_tenant_id_created_at_id", partial(read, at))
+        for find in (
+            lambda: profile_store.get(connection, DEFAULT_TENANT, newest[0]),
             lambda: profile_store.node_seconds(connection, newest[0]),
             lambda: profile_store.node_seconds_of(connection, newest[0], "1" * 32),
+            lambda: profile_store.still_there(connection, newest[:1]),
         ):
-            (step,) = plans(connection, read)
-            assert step.startswith("SEARCH")
+            assert_finds_by_key(connection, find)

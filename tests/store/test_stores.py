@@ -4,12 +4,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine, event, func, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 
 from app.core.splitting.cut_table import Family, build_table
@@ -17,11 +19,13 @@ from app.errors import BadCursorError
 from app.store import cut_tables as table_store
 from app.store import models as model_store
 from app.store import splits as split_store
-from app.store.database import Database, ReadConnection
+from app.store.database import Database
 from app.store.packing import pack_dag, pack_table
 from app.store.pages import Page
 from app.store.tables import cut_tables, models, prepared_models, splits
+from app.store.tenants import DEFAULT_TENANT
 from tests.fixture_models import ingested
+from tests.store.plans import assert_finds_by_key, assert_walks
 from tests.store.rows import DAG, GRAPH, MOMENT, add_model, add_split, model_row, split_row
 
 
@@ -47,23 +51,23 @@ def test_model_reads_back(database: Database) -> None:
     finds nothing."""
     row = add_model(database, model_row(name="模型 🎉"))
     with database.reading() as connection:
-        assert model_store.get(connection, row.id) == row
-        dag = model_store.get_dag(connection, row.id)
+        assert model_store.get(connection, DEFAULT_TENANT, row.id) == row
+        dag = model_store.get_dag(connection, DEFAULT_TENANT, row.id)
         assert dag is not None
         assert dag.node_names == DAG.node_names
         for other in ("0" * 32, "", "\x00", "\ud800", row.id.upper(), f"{row.id} ", "x" * 10_000):
-            assert model_store.get(connection, other) is None
-            assert model_store.get_dag(connection, other) is None
-            assert split_store.get(connection, other) is None
+            assert model_store.get(connection, DEFAULT_TENANT, other) is None
+            assert model_store.get_dag(connection, DEFAULT_TENANT, other) is None
+            assert split_store.get(connection, DEFAULT_TENANT, other) is None
     with database.writing() as connection:
-        assert not model_store.remove(connection, "\ud800")
+        assert not model_store.remove(connection, DEFAULT_TENANT, "\ud800")
 
 
 def test_split_reads_back(database: Database) -> None:
     """A stored result reads back as it was, the mask bit by bit."""
     row = add_split(database, split_row(add_model(database).id))
     with database.reading() as connection:
-        assert split_store.get(connection, row.id) == row
+        assert split_store.get(connection, DEFAULT_TENANT, row.id) == row
 
 
 @pytest.mark.parametrize("hours", [-11, 0, 5.5])
@@ -72,7 +76,7 @@ def test_moments_are_kept_in_utc(database: Database, hours: float) -> None:
     local = MOMENT.astimezone(timezone(timedelta(hours=hours)))
     row = add_model(database, model_row(local))
     with database.reading() as connection:
-        found = model_store.get(connection, row.id)
+        found = model_store.get(connection, DEFAULT_TENANT, row.id)
     assert found is not None
     assert found.created_at == MOMENT
     assert found.created_at.utcoffset() == timedelta(0)
@@ -89,13 +93,13 @@ def test_removing_a_model_removes_what_hangs_on_it(database: Database) -> None:
     for row in (doomed, doomed, kept):
         add_split(database, split_row(row.id))
     with database.writing() as connection:
-        assert model_store.remove(connection, doomed.id)
-        assert not model_store.remove(connection, doomed.id)
+        assert model_store.remove(connection, DEFAULT_TENANT, doomed.id)
+        assert not model_store.remove(connection, DEFAULT_TENANT, doomed.id)
     tables = (models, prepared_models, cut_tables, splits)
     assert [count(database, table) for table in tables] == [1, 1, 2, 1]
     with database.reading() as connection:
         assert table_store.all_of(connection, doomed.id) == {}
-        page = split_store.page(connection, 10, None, None)
+        page = split_store.page(connection, DEFAULT_TENANT, 10, None, None)
     assert [row["model_id"] for row in page.items] == [kept.id]
 
 
@@ -161,39 +165,17 @@ def test_pages_hold_every_row_once(database: Database) -> None:
     ]
     with database.reading() as connection:
         for limit in (1, 2, 7, 29, 30, 31):
-            pages = lambda cursor, n=limit: model_store.page(connection, n, cursor)  # noqa: E731
-            assert walk(pages) == expected
-        for model_id in (None, owner):
-            pages = lambda cursor, m=model_id: split_store.page(connection, 3, cursor, m)  # noqa: E731
-            assert walk(pages) == newest
-        assert walk(lambda cursor: split_store.page(connection, 3, cursor, rows[1].id)) == []
-        assert walk(lambda cursor: split_store.page(connection, 3, cursor, "nope")) == []
+            assert walk(partial(model_store.page, connection, DEFAULT_TENANT, limit)) == expected
+        read = partial(split_store.page, connection, DEFAULT_TENANT, 3)
+        for model_id, ids in ((None, newest), (owner, newest), (rows[1].id, []), ("nope", [])):
+            assert walk(partial(read, model_id=model_id)) == ids
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "====", "MjAyNnx4", "é", "\ud800", "A" * 200])
 def test_foreign_cursor_is_refused(database: Database, cursor: str) -> None:
     """A cursor that Kerf did not make is refused, before the database sees it."""
     with database.reading() as connection, pytest.raises(BadCursorError, match="next_cursor"):
-        model_store.page(connection, 10, cursor)
-
-
-def plans(connection: ReadConnection, read: Callable[[], object]) -> list[str]:
-    """How SQLite carries out the queries of a call, step by step."""
-    queries: list[tuple[str, Any]] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        queries.append((statement, parameters))
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        read()
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
-    return [
-        step.detail
-        for statement, parameters in queries
-        for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-    ]
+        model_store.page(connection, DEFAULT_TENANT, 10, cursor)
 
 
 def test_pages_walk_an_index(database: Database) -> None:
@@ -203,44 +185,74 @@ def test_pages_walk_an_index(database: Database) -> None:
     for i in range(3):
         add_model(database, model_row(MOMENT + timedelta(seconds=i)))
         add_split(database, split_row(owner.id, MOMENT + timedelta(seconds=i)))
-    by_moment = "USING INDEX ix_{}_created_at_id"
-    by_model = "USING INDEX ix_splits_model_id_created_at_id (model_id=?"
+    tenant = DEFAULT_TENANT
     with database.reading() as connection:
         read: dict[str, Callable[[str | None], Page]] = {
-            by_moment.format("models"): lambda at: model_store.page(connection, 1, at),
-            by_moment.format("splits"): lambda at: split_store.page(connection, 1, at, None),
-            by_model: lambda at: split_store.page(connection, 1, at, owner.id),
+            "ix_models_tenant_id_created_at_id": lambda at: model_store.page(
+                connection, tenant, 1, at
+            ),
+            "ix_splits_tenant_id_created_at_id": lambda at: split_store.page(
+                connection, tenant, 1, at, None
+            ),
+            "ix_splits_model_id_created_at_id": lambda at: split_store.page(
+                connection, tenant, 1, at, owner.id
+            ),
         }
         for index, page in read.items():
             cursor = page(None).next_cursor
             assert cursor is not None
-            first = plans(connection, lambda page=page: page(None))  # type: ignore[misc]
-            later = plans(connection, lambda page=page, at=cursor: page(at))  # type: ignore[misc]
-            assert len(first) == len(later) == 1
-            assert index in first[0]
-            assert index in later[0]
-            assert later[0].startswith("SEARCH")
-            assert "created_at" in later[0].partition("(")[2]
-            assert "id" in later[0]
+            for at in (None, cursor):
+                assert_walks(connection, index, lambda page=page, at=at: page(at))  # type: ignore[misc]
 
 
 def test_single_rows_are_found_by_key(database: Database) -> None:
-    """A model, its DAG, its cut tables and a result are each found by their key, without a scan."""
+    """A model, its DAG, its cut tables and a result are each found by their key, without a scan; so
+    are those of many models that are still there."""
     row = add_split(database, split_row(add_model(database).id))
     with database.reading() as connection:
         for read in (
-            lambda: model_store.get(connection, row.model_id),
-            lambda: model_store.get_dag(connection, row.model_id),
+            lambda: model_store.get(connection, DEFAULT_TENANT, row.model_id),
+            lambda: model_store.get_dag(connection, DEFAULT_TENANT, row.model_id),
+            lambda: model_store.get_packed_dag(connection, row.model_id),
+            lambda: model_store.get_graph(connection, row.model_id),
+            lambda: model_store.still_there(connection, [row.model_id, "0" * 32]),
             lambda: table_store.all_of(connection, row.model_id),
-            lambda: split_store.get(connection, row.id),
+            lambda: split_store.get(connection, DEFAULT_TENANT, row.id),
         ):
-            steps = plans(connection, read)
-            assert len(steps) == 1
-            assert steps[0].startswith("SEARCH")
+            assert_finds_by_key(connection, read)
+
+
+def test_rows_of_another_tenant_are_not_there(database: Database) -> None:
+    """What one tenant has is found, listed and deleted by that tenant alone."""
+    model = add_model(database, replace(model_row(), tenant_id="acme"))
+    result = add_split(database, replace(split_row(model.id), tenant_id="acme"))
+    for tenant, there in ((DEFAULT_TENANT, False), ("acme", True)):
+        with database.reading() as connection:
+            assert (model_store.get(connection, tenant, model.id) == model) is there
+            assert (model_store.get_dag(connection, tenant, model.id) is not None) is there
+            assert (split_store.get(connection, tenant, result.id) == result) is there
+            assert len(model_store.page(connection, tenant, 10, None).items) == there
+            for model_id in (None, model.id):
+                page = split_store.page(connection, tenant, 10, None, model_id)
+                assert len(page.items) == there
+            held = model_store.holdings(connection, tenant)
+            assert (held.models, held.file_bytes) == (int(there), 0)
+        with database.writing() as writing:
+            assert model_store.remove(writing, tenant, model.id) is there
 
 
 def test_sqlite_is_set_up_to_last(database: Database) -> None:
-    """Every connection writes ahead, syncs fully, enforces foreign keys and waits for its turn."""
+    """Every connection of SQLite writes ahead, syncs fully, enforces foreign keys and waits for its
+    turn; PostgreSQL is asked for no less than it does by itself."""
+    if not database.is_sqlite:
+        with database.writing() as connection:
+            for name, value in {
+                "synchronous_commit": "on",
+                "fsync": "on",
+                "timezone": "UTC",
+            }.items():
+                assert connection.execute(text(f"SHOW {name}")).scalar() == value
+        return
     expected = {
         "journal_mode": "wal",
         "synchronous": 2,
@@ -282,5 +294,5 @@ def test_readers_do_not_wait_for_a_writer(database: Database) -> None:
     with database.writing() as writing:
         model_store.add(writing, model_row(), pack_dag(DAG), GRAPH)
         with database.reading() as reading:
-            assert len(model_store.page(reading, 10, None).items) == 1
+            assert len(model_store.page(reading, DEFAULT_TENANT, 10, None).items) == 1
     assert count(database, models) == 2

@@ -8,17 +8,21 @@ from fastapi.responses import JSONResponse
 from starlette.background import BackgroundTask
 
 from app.api.dependencies import (
+    REPLAYED,
+    AccessDep,
     CutsQueryDep,
     GraphQueryDep,
     NoQueryDep,
     PageQueryDep,
     ServicesDep,
+    idempotency_key_of,
+    idempotency_parameter,
 )
 from app.api.examples import DEMO_MODEL_ID
 from app.api.problems import problem_responses
 from app.api.responses import json_response
 from app.api.schemas import BlocksOut, CutTableOut, GraphOut, ModelOut, ModelPage
-from app.api.uploads import receive_upload, upload_body
+from app.api.uploads import receive_upload, require_room, upload_body
 from app.core.scenario import Mode
 from app.services.block_facts import blocks_facts
 from app.services.cut_facts import cuts_of
@@ -44,24 +48,32 @@ ModelId = Annotated[
             "description": "Registered.",
             "headers": {"Location": {"schema": {"type": "string"}, "description": "Its path."}},
         },
-        **problem_responses(400, 413, 415, 422, 503, 507),
+        **problem_responses(400, 403, 413, 415, 422, 503, 507),
     },
-    openapi_extra={"requestBody": upload_body()},
+    openapi_extra={"parameters": [idempotency_parameter()], "requestBody": upload_body()},
 )
-async def upload_model(services: ServicesDep, _query: NoQueryDep, request: Request) -> Response:
+async def upload_model(
+    services: ServicesDep, access: AccessDep, _query: NoQueryDep, request: Request
+) -> Response:
     """Keep a costed DAG of an ONNX model, and its graph; of its weights no more than the service
     was told to keep."""
+    key = idempotency_key_of(request)
+    require_room(request, access)
     async with receive_upload(request, services.spool) as upload:
-        registration = await services.models.register(upload.file, upload.name, upload.options)
+        registration = await services.models.register(
+            access, upload.file, upload.name, upload.options, key
+        )
     status = 201 if registration.is_new else 200
     headers = {"Location": f"/models/{registration.model.id}"}
+    if registration.is_repeated:
+        headers |= REPLAYED
     # The answer need not wait for the tables that only some requests read.
     more_tables = BackgroundTask(services.models.build_more_tables, registration.model.id)
     return JSONResponse(
         summary_of(registration.model),
         status,
         headers,
-        background=more_tables if registration.is_new else None,
+        background=more_tables if registration.is_new and not registration.is_repeated else None,
     )
 
 
@@ -72,9 +84,11 @@ async def upload_model(services: ServicesDep, _query: NoQueryDep, request: Reque
     response_model=ModelPage,
     responses=problem_responses(422),
 )
-async def list_models(services: ServicesDep, query: PageQueryDep) -> Response:
+async def list_models(services: ServicesDep, access: AccessDep, query: PageQueryDep) -> Response:
     """A page of models."""
-    page = await to_thread.run_sync(services.models.page, query.limit, query.cursor)
+    page = await to_thread.run_sync(
+        services.models.page, access.tenant_id, query.limit, query.cursor
+    )
     items = [summary_of(ModelRow(**row)) for row in page.items]
     return JSONResponse({"items": items, "next_cursor": page.next_cursor})
 
@@ -86,9 +100,12 @@ async def list_models(services: ServicesDep, query: PageQueryDep) -> Response:
     response_model=ModelOut,
     responses=problem_responses(404, 422),
 )
-async def get_model(services: ServicesDep, _query: NoQueryDep, model_id: ModelId) -> Response:
+async def get_model(
+    services: ServicesDep, access: AccessDep, _query: NoQueryDep, model_id: ModelId
+) -> Response:
     """What Kerf knows of a model."""
-    return JSONResponse(summary_of(await to_thread.run_sync(services.models.get, model_id)))
+    row = await to_thread.run_sync(services.models.get, access.tenant_id, model_id)
+    return JSONResponse(summary_of(row))
 
 
 @router.delete(
@@ -98,9 +115,11 @@ async def get_model(services: ServicesDep, _query: NoQueryDep, model_id: ModelId
     status_code=204,
     responses=problem_responses(404, 422),
 )
-async def delete_model(services: ServicesDep, _query: NoQueryDep, model_id: ModelId) -> Response:
+async def delete_model(
+    services: ServicesDep, access: AccessDep, _query: NoQueryDep, model_id: ModelId
+) -> Response:
     """Forget a model, and every stored result of it."""
-    await to_thread.run_sync(services.models.remove, model_id)
+    await to_thread.run_sync(services.models.remove, access.tenant_id, model_id)
     return Response(status_code=204)
 
 
@@ -118,9 +137,11 @@ async def delete_model(services: ServicesDep, _query: NoQueryDep, model_id: Mode
         **problem_responses(404, 422),
     },
 )
-async def get_graph(services: ServicesDep, query: GraphQueryDep, model_id: ModelId) -> Response:
+async def get_graph(
+    services: ServicesDep, access: AccessDep, query: GraphQueryDep, model_id: ModelId
+) -> Response:
     """What was understood of a model: operators, tensors and parameters with their costs."""
-    model = await to_thread.run_sync(services.prepared.load, model_id)
+    model = await to_thread.run_sync(services.prepared.load, access.tenant_id, model_id)
     if query.format == "graphml":
         text = await to_thread.run_sync(graphml, model.dag)
         return Response(text, media_type="application/graphml+xml")
@@ -135,9 +156,11 @@ async def get_graph(services: ServicesDep, query: GraphQueryDep, model_id: Model
     response_model=BlocksOut,
     responses=problem_responses(404, 422),
 )
-async def get_blocks(services: ServicesDep, _query: NoQueryDep, model_id: ModelId) -> Response:
+async def get_blocks(
+    services: ServicesDep, access: AccessDep, _query: NoQueryDep, model_id: ModelId
+) -> Response:
     """The parts of the DAG between single connecting tensors, and which repeat each other."""
-    model = await services.splits.prepared(model_id)
+    model = await services.splits.prepared(access.tenant_id, model_id)
     return json_response(await to_thread.run_sync(blocks_facts, model))
 
 
@@ -158,6 +181,7 @@ async def get_blocks(services: ServicesDep, _query: NoQueryDep, model_id: ModelI
 )
 async def get_cuts(
     services: ServicesDep,
+    access: AccessDep,
     query: CutsQueryDep,
     model_id: ModelId,
     if_none_match: Annotated[
@@ -166,7 +190,7 @@ async def get_cuts(
     ] = None,
 ) -> Response:
     """The rows for a device no faster than the server; whoever has them can price cuts itself."""
-    model = await services.splits.prepared(model_id)
+    model = await services.splits.prepared(access.tenant_id, model_id)
     body, tag = await to_thread.run_sync(cuts_of, model, Mode(query.mode))
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
     if if_none_match is not None and _matches(tag, if_none_match):

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 
 from app.api.dependencies import (
+    AccessDep,
     NoQueryDep,
     PageQueryDep,
     ServicesDep,
@@ -41,10 +42,14 @@ ProfileId = Annotated[
     },
     openapi_extra={"requestBody": json_body(ProfileIn)},
 )
-async def create_profile(services: ServicesDep, _query: NoQueryDep, request: Request) -> Response:
+async def create_profile(
+    services: ServicesDep, access: AccessDep, _query: NoQueryDep, request: Request
+) -> Response:
     """A calibration of one machine, to be named in `POST /split` in the place of its FLOPS."""
     body = await parse_body(ProfileIn, request)
-    row, is_new = await to_thread.run_sync(services.profiles.create, body.model_dump())
+    row, is_new = await to_thread.run_sync(
+        services.profiles.create, access.tenant_id, body.model_dump()
+    )
     headers = {"Location": f"/profiles/{row.id}"}
     return JSONResponse(profile_facts(row), 201 if is_new else 200, headers)
 
@@ -56,9 +61,11 @@ async def create_profile(services: ServicesDep, _query: NoQueryDep, request: Req
     response_model=ProfilePage,
     responses=problem_responses(422),
 )
-async def list_profiles(services: ServicesDep, query: PageQueryDep) -> Response:
+async def list_profiles(services: ServicesDep, access: AccessDep, query: PageQueryDep) -> Response:
     """A page of profiles, without the seconds of their nodes."""
-    page = await to_thread.run_sync(services.profiles.page, query.limit, query.cursor)
+    page = await to_thread.run_sync(
+        services.profiles.page, access.tenant_id, query.limit, query.cursor
+    )
     items = [profile_facts(ProfileRow(**row)) for row in page.items]
     return JSONResponse({"items": items, "next_cursor": page.next_cursor})
 
@@ -70,9 +77,13 @@ async def list_profiles(services: ServicesDep, query: PageQueryDep) -> Response:
     response_model=ProfileOut,
     responses=problem_responses(404, 422),
 )
-async def get_profile(services: ServicesDep, _query: NoQueryDep, profile_id: ProfileId) -> Response:
+async def get_profile(
+    services: ServicesDep, access: AccessDep, _query: NoQueryDep, profile_id: ProfileId
+) -> Response:
     """What was measured, with the seconds of every node."""
-    row, seconds = await to_thread.run_sync(services.profiles.with_seconds, profile_id)
+    row, seconds = await to_thread.run_sync(
+        services.profiles.with_seconds, access.tenant_id, profile_id
+    )
     return JSONResponse(profile_facts(row, seconds))
 
 
@@ -84,8 +95,8 @@ async def get_profile(services: ServicesDep, _query: NoQueryDep, profile_id: Pro
     responses=problem_responses(404, 422),
 )
 async def delete_profile(
-    services: ServicesDep, _query: NoQueryDep, profile_id: ProfileId
+    services: ServicesDep, access: AccessDep, _query: NoQueryDep, profile_id: ProfileId
 ) -> Response:
     """Forget a profile. Other processes of the service notice within a minute."""
-    await to_thread.run_sync(services.profiles.remove, profile_id)
+    await to_thread.run_sync(services.profiles.remove, access.tenant_id, profile_id)
     return Response(status_code=204)

@@ -8,12 +8,17 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from app.api.access import access_of
 from app.api.dependencies import (
+    REPLAYED,
+    AccessDep,
     NoQueryDep,
     ServicesDep,
     SplitAnswerQuery,
     SplitPageQueryDep,
     StoredSplitQueryDep,
+    idempotency_key_of,
+    idempotency_parameter,
     json_body,
     parse_body,
     parse_query,
@@ -22,7 +27,7 @@ from app.api.dependencies import (
 )
 from app.api.examples import SPLIT_ID
 from app.api.problems import problem_responses
-from app.api.queries import batch_query, split_query
+from app.api.queries import batch_query, request_key_of, split_query
 from app.api.responses import json_response
 from app.api.schemas import BatchIn, BatchOut, SplitIn, SplitOut, SplitPage
 from app.services.halves import StreamedHalf
@@ -41,7 +46,7 @@ SplitId = Annotated[
     response_model=SplitOut,
     responses=problem_responses(400, 404, 413, 415, 422),
     openapi_extra={
-        "parameters": query_parameters(SplitAnswerQuery),
+        "parameters": [*query_parameters(SplitAnswerQuery), idempotency_parameter()],
         "requestBody": json_body(SplitIn),
     },
 )
@@ -51,10 +56,15 @@ async def split(request: Request) -> Response:
     query = parse_query(SplitAnswerQuery, request)
     body = await parse_body(SplitIn, request)
     services, include = await services_of(request), query.include
+    asked, key = split_query(body), idempotency_key_of(request)
     answer = await services.splits.split(
-        split_query(body), "nodes" in include, "sensitivity" in include
+        access_of(request.scope).tenant_id,
+        asked,
+        "nodes" in include,
+        "sensitivity" in include,
+        None if key is None else request_key_of(key, asked, include),
     )
-    return json_response(answer)
+    return json_response(answer.body, headers=REPLAYED if answer.is_repeated else None)
 
 
 @router.post(
@@ -65,10 +75,12 @@ async def split(request: Request) -> Response:
     responses=problem_responses(400, 404, 413, 415, 422),
     openapi_extra={"requestBody": json_body(BatchIn)},
 )
-async def split_batch(services: ServicesDep, _query: NoQueryDep, request: Request) -> Response:
+async def split_batch(
+    services: ServicesDep, access: AccessDep, _query: NoQueryDep, request: Request
+) -> Response:
     """Up to 10,000 scenarios of one model at once. One bad scenario refuses the batch."""
     batch = await parse_body(BatchIn, request)
-    return json_response(await services.splits.split_batch(batch_query(batch)))
+    return json_response(await services.splits.split_batch(access.tenant_id, batch_query(batch)))
 
 
 @router.get(
@@ -78,9 +90,13 @@ async def split_batch(services: ServicesDep, _query: NoQueryDep, request: Reques
     response_model=SplitPage,
     responses=problem_responses(422),
 )
-async def list_splits(services: ServicesDep, query: SplitPageQueryDep) -> Response:
+async def list_splits(
+    services: ServicesDep, access: AccessDep, query: SplitPageQueryDep
+) -> Response:
     """A page of stored results, of one model if one is named."""
-    items, next_cursor = await services.splits.page(query.limit, query.cursor, query.model_id)
+    items, next_cursor = await services.splits.page(
+        access.tenant_id, query.limit, query.cursor, query.model_id
+    )
     return json_response({"items": items, "next_cursor": next_cursor})
 
 
@@ -92,10 +108,11 @@ async def list_splits(services: ServicesDep, query: SplitPageQueryDep) -> Respon
     responses=problem_responses(404, 422),
 )
 async def get_split(
-    services: ServicesDep, query: StoredSplitQueryDep, split_id: SplitId
+    services: ServicesDep, access: AccessDep, query: StoredSplitQueryDep, split_id: SplitId
 ) -> Response:
     """A result as it was answered."""
-    return json_response(await services.splits.get(split_id, query.include == "nodes"))
+    answer = await services.splits.get(access.tenant_id, split_id, query.include == "nodes")
+    return json_response(answer)
 
 
 _HALF: dict[int | str, dict[str, Any]] = {
@@ -114,10 +131,13 @@ _HALF: dict[int | str, dict[str, Any]] = {
     response_class=Response,
     responses=_HALF,
 )
-async def get_device_half(services: ServicesDep, _query: NoQueryDep, split_id: SplitId) -> Response:
+async def get_device_half(
+    services: ServicesDep, access: AccessDep, _query: NoQueryDep, split_id: SplitId
+) -> Response:
     """The model that runs on the device: it takes the model's inputs, and gives the tensors that
     cross, in the order of `cut_tensors`, and the outputs that it makes itself."""
-    return _half_response(await services.halves.half(split_id, "device"), "device.onnx")
+    half = await services.halves.half(access.tenant_id, split_id, "device")
+    return _half_response(half, "device.onnx")
 
 
 @router.get(
@@ -126,10 +146,13 @@ async def get_device_half(services: ServicesDep, _query: NoQueryDep, split_id: S
     response_class=Response,
     responses=_HALF,
 )
-async def get_server_half(services: ServicesDep, _query: NoQueryDep, split_id: SplitId) -> Response:
+async def get_server_half(
+    services: ServicesDep, access: AccessDep, _query: NoQueryDep, split_id: SplitId
+) -> Response:
     """The model that runs on the server: it takes the tensors that cross, in the order of
     `cut_tensors`, and gives the other outputs of the model."""
-    return _half_response(await services.halves.half(split_id, "server"), "server.onnx")
+    half = await services.halves.half(access.tenant_id, split_id, "server")
+    return _half_response(half, "server.onnx")
 
 
 class _HalfResponse(StreamingResponse):

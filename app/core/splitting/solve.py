@@ -78,6 +78,11 @@ class CutTables:
         """Whether a family's table is there, or known to be out of reach."""
         return family in self._tables
 
+    def add(self, family: Family, table: CutTable) -> None:
+        """Take a table that was built elsewhere, unless there is one."""
+        with self._lock:
+            self._tables.setdefault(family, table)
+
     def get(self, family: Family) -> CutTable:
         """The table of a family. Raises ``TooManyCutsError`` where it is out of reach."""
         if family not in self._tables:
