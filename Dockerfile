@@ -16,11 +16,16 @@ COPY alembic /app/alembic
 COPY app /app/app
 # Migrations are looked for beside the package `app`, so both stay together, outside of
 # site-packages. Bytecode is made here, as nothing can be written later, and is not compared with
-# the times of files, which a copy may change. What is deleted are the packages' own tests.
-RUN printf '/app\n' > "$(echo /opt/kerf/lib/python3.*/site-packages)/kerf.pth" \
+# the times of files, which a copy may change. What is deleted: the packages' own tests, and the
+# descriptions of services of AWS other than S3 and those that credentials come from.
+RUN packages=$(echo /opt/kerf/lib/python3.*/site-packages) \
+    && printf '/app\n' > "$packages/kerf.pth" \
     && printf '#!/opt/kerf/bin/python\nfrom app.cli import main\n\nmain()\n' > /opt/kerf/bin/kerf \
     && chmod 755 /opt/kerf/bin/kerf \
-    && find /opt/kerf/lib -type d -name tests -prune -exec rm -rf {} + \
+    && rm -r "$packages/onnx/backend/test" \
+    && find "$packages" -type d -name tests -prune -exec rm -r {} + \
+    && find "$packages/botocore/data" -mindepth 1 -maxdepth 1 -type d \
+    ! -name s3 ! -name signin ! -name sso ! -name sso-oidc ! -name sts -exec rm -r {} + \
     && /opt/kerf/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
     /opt/kerf/lib /app
 

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install run demo test lint bench regret soak lock
+.PHONY: install run demo test lint image bench regret soak lock
 
 install: $(INSTALLED)
 
@@ -28,7 +28,13 @@ lint: install
 
 test: install
 	./scripts/ensure_package.sh chromium chromium chromium-browser google-chrome google-chrome-stable
+	./scripts/ensure_package.sh kubernetes-client kubectl
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# Some three minutes, as root where there is no Docker daemon.
+image: install
+	PYTHON=$(BIN)/python ./scripts/build_image.sh
+	$(BIN)/python -m tests.deploy.try_image
 
 bench: install
 	./scripts/ensure_package.sh wrk wrk

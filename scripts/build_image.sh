@@ -3,7 +3,8 @@
 #
 # With Docker where its daemon answers. Elsewhere with buildah, which needs none (installed as
 # ensure_package.sh does): as root, in a chroot, from a base that debootstrap makes of Debian's
-# packages and that takes the place of the base image which the Dockerfile names.
+# packages and that takes the place of the base image which the Dockerfile names. It is kept; to have
+# it made anew: buildah --storage-driver vfs rmi localhost/NAME.
 #
 # pip's configuration of this machine (index, proxy, certificates) goes into the build as a secret,
 # so nothing of it is in the image.
@@ -16,7 +17,7 @@ base=$(sed -n 's/^ARG BASE=//p' Dockerfile)
 
 secrets=$(mktemp -d)
 trap 'rm -rf "$secrets"' EXIT
-./scripts/pip_secrets.py "$secrets"
+"${PYTHON:-python3}" scripts/pip_secrets.py "$secrets"
 
 if docker info >/dev/null 2>&1; then
     docker build --secret "id=pip.conf,src=$secrets/pip.conf" \
@@ -24,6 +25,10 @@ if docker info >/dev/null 2>&1; then
     exit
 fi
 
+if [ "$(id -u)" -ne 0 ]; then
+    echo "no Docker daemon answers, and building without one takes root" >&2
+    exit 1
+fi
 ./scripts/ensure_package.sh buildah buildah
 command -v buildah >/dev/null || exit 1
 
@@ -34,8 +39,10 @@ buildah() {
 # The stand-in for the base image: Debian with its own Python, without what an image has no use for.
 make_base() {
     ./scripts/ensure_package.sh debootstrap debootstrap
-    mirror=$(apt-get indextargets --format '$(SITE)' 2>/dev/null | head -n 1)
     suite=${base##*-}
+    # From where this machine has the same packages, or debootstrap's own choice.
+    mirror=$(apt-get indextargets --format '$(RELEASE) $(ORIGIN) $(SITE)' 2>/dev/null |
+        sed -n "s/^$suite Debian //p" | head -n 1)
     container=$(buildah from scratch)
     root=$(buildah mount "$container")
     if ! debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv \
@@ -55,7 +62,9 @@ make_base() {
     buildah commit --quiet --rm "$container" "localhost/$base" >/dev/null
 }
 
-buildah inspect --type image "localhost/$base" >/dev/null 2>&1 || make_base
+if ! buildah inspect --type image "localhost/$base" >/dev/null 2>&1; then
+    make_base
+fi
 
 # In Docker's format, as the other one has no place for HEALTHCHECK.
 buildah bud --isolation chroot --format docker --pull-never --build-arg "BASE=localhost/$base" \

@@ -93,7 +93,9 @@ RESTRICTED = (
     Control("Host Ports", (f"{CONTAINER}.ports[*].hostPort",), one_of(None, 0)),
     Control(
         "Host Probes / Lifecycle Hooks",
-        tuple(f"{CONTAINER}.{hook}.{way}.host" for hook in HOOKS for way in ("httpGet", "tcpSocket")),
+        tuple(
+            f"{CONTAINER}.{hook}.{way}.host" for hook in HOOKS for way in ("httpGet", "tcpSocket")
+        ),
         one_of(None, ""),
     ),
     Control(
@@ -132,7 +134,11 @@ RESTRICTED = (
         or_of_pod="spec.securityContext.runAsNonRoot",
     ),
     Control("Running as Non-root user", _security("runAsUser"), lambda user: user != 0),
-    Control("Seccomp (pod)", ("spec.securityContext.seccompProfile.type",), lambda value: value is None or _PROFILES(value)),
+    Control(
+        "Seccomp (pod)",
+        ("spec.securityContext.seccompProfile.type",),
+        lambda value: value is None or _PROFILES(value),
+    ),
     Control(
         "Seccomp",
         _security("seccompProfile.type", pod=False),
