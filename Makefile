@@ -31,7 +31,7 @@ test: install
 	./scripts/ensure_package.sh kubernetes-client kubectl
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-# Some three minutes, as root where there is no Docker daemon.
+# Some four minutes, as root where there is no Docker daemon.
 image: install
 	PYTHON=$(BIN)/python ./scripts/build_image.sh
 	$(BIN)/python -m tests.deploy.try_image

@@ -46,7 +46,7 @@ make_base() {
     container=$(buildah from scratch)
     root=$(buildah mount "$container")
     if ! debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv \
-        "$suite" "$root" $mirror >"$secrets/debootstrap.log" 2>&1; then
+        "$suite" "$root" ${mirror:+"$mirror"} >"$secrets/debootstrap.log" 2>&1; then
         tail -n 20 "$secrets/debootstrap.log" >&2
         buildah rm "$container" >/dev/null
         exit 1
