@@ -29,6 +29,7 @@ lint: install
 test: install
 	./scripts/ensure_package.sh chromium chromium chromium-browser google-chrome google-chrome-stable
 	./scripts/ensure_package.sh kubernetes-client kubectl
+	./scripts/ensure_package.sh haproxy haproxy /usr/sbin/haproxy
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # Some four minutes, as root where there is no Docker daemon.
@@ -53,6 +54,7 @@ soak: install
 		tests/halves/test_random_cuts.py
 	KERF_TEST_MUTATED_UPLOADS=20000 $(BIN)/python -m pytest tests/api/test_mutated_uploads.py
 	KERF_TEST_KILLS=50 $(BIN)/python -m pytest tests/api/test_kills.py
+	KERF_TEST_RESTARTS=20 $(BIN)/python -m pytest tests/replicas/test_rolling.py
 	KERF_TEST_SCHEMATHESIS=200 $(BIN)/python -m pytest tests/api/test_schemathesis.py
 	KERF_TEST_SCENARIOS=500 $(BIN)/python -m pytest -n auto --dist worksteal \
 		tests/core/test_agreement_on_fixtures.py

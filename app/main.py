@@ -11,6 +11,7 @@ from app import __version__
 from app.api.access import AccessMiddleware, require_rows
 from app.api.body_limit import BodyLimitMiddleware
 from app.api.docs import install_docs
+from app.api.ending import Ending, EndingMiddleware
 from app.api.load import LoadMiddleware
 from app.api.openapi import install_openapi
 from app.api.problems import install_problem_handlers
@@ -24,11 +25,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """An application over the database that the settings name. Connects when it starts."""
     settings = settings or Settings()
     services = Services(settings)
+    ending = Ending(settings.drain_seconds)
+    services.readiness["process"] = ending.check
     has_keys = settings.auth == "keys"
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await to_thread.run_sync(services.start)
+        ending.watch()
         _spare_the_garbage_collector()
         yield
         await to_thread.run_sync(services.stop)
@@ -52,6 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimitMiddleware, most_upload_bytes=settings.upload_bytes)
     app.add_middleware(AccessMiddleware, keys=services.keys if has_keys else None)
     app.add_middleware(LoadMiddleware, most_requests=settings.most_requests)
+    app.add_middleware(EndingMiddleware, ending=ending)
     app.add_middleware(RequestIdMiddleware)
     return app
 

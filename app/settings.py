@@ -118,6 +118,19 @@ class Settings(BaseSettings):
         description="Where these files are kept: `file:///directory` or `s3://bucket/prefix`; the "
         "directory `blobs` under the data directory when unset.",
     )
+    drain_seconds: float = Field(
+        default=0,
+        ge=0,
+        le=600,
+        description="Seconds between SIGTERM and the end of listening, in which `/readyz` fails and "
+        "requests are still served, so that balancers notice.",
+    )
+    end_seconds: int = Field(
+        default=5,
+        ge=1,
+        le=600,
+        description="Seconds that requests under way have after the end of listening.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Level of the log: debug, info, warning or error."
     )

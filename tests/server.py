@@ -34,6 +34,8 @@ class Server:
     url: str = ""
     arguments: Sequence[str] = ()
     """Of ``kerf serve``, whenever it starts."""
+    port_wanted: int | None = None
+    """At each start; a free one if None."""
     wait_for: str = "/readyz"
     """What has to answer with 200 before it counts as started."""
     _process: "subprocess.Popen[bytes] | None" = None
@@ -41,7 +43,7 @@ class Server:
 
     def start(self, *arguments: str) -> None:
         """Start it on a free port, and wait until it is ready."""
-        port = free_port()
+        port = self.port_wanted or free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "app", "serve", "--port", str(port)]
         command += [*self.arguments, *arguments]
@@ -62,6 +64,11 @@ class Server:
         if self._process is None:
             return 0
         self._process.send_signal(how)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait for the end of a process that has been told; its status."""
+        assert self._process is not None
         status = self._process.wait(timeout=30)
         self._process = None
         return status
@@ -111,11 +118,12 @@ def serving(
     data_dir: Path,
     arguments: Sequence[str] = (),
     wait_for: str = "/readyz",
+    port: int | None = None,
     **settings: object,
 ) -> Iterator[Server]:
     """A running server; the block fails if the server logged an unexpected error."""
     data_dir.mkdir(parents=True, exist_ok=True)
-    server = Server(data_dir, settings, arguments=arguments, wait_for=wait_for)
+    server = Server(data_dir, settings, arguments=arguments, port_wanted=port, wait_for=wait_for)
     server.start()
     try:
         yield server

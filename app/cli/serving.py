@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from app.settings import Settings
     from app.store.database import Database
 
-SHUTDOWN_S = 5
-"""How long requests that are under way may take when the service is told to end."""
-
 
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -43,7 +40,7 @@ def serve(
             log_level=settings.log_level,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=SHUTDOWN_S,
+            timeout_graceful_shutdown=settings.end_seconds,
         )
     except SystemExit as ending:
         # It could not start, and has logged why.
