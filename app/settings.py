@@ -122,8 +122,8 @@ class Settings(BaseSettings):
         default=0,
         ge=0,
         le=600,
-        description="Seconds between SIGTERM and the end of listening, in which `/readyz` fails and "
-        "requests are still served, so that balancers notice.",
+        description="Seconds between SIGTERM and the end of listening, in which `/readyz` fails "
+        "and requests are still served, so that balancers notice.",
     )
     end_seconds: int = Field(
         default=5,

@@ -1,5 +1,5 @@
-"""The end of a process, seen from outside: told to end, it says first that it is not ready, and goes
-on to serve while balancers notice; only then does the server close."""
+"""The end of a process, as balancers see it: told to end, it says first that it is not ready, and
+goes on to serve while they notice; only then does the server close."""
 
 import asyncio
 import signal
