@@ -4,6 +4,7 @@ import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -184,7 +185,7 @@ def test_without_keys_it_listens_on_this_machine_only(tmp_path: Path, host: str)
     ("settings", "is_warned"), [({"auth": "keys"}, False), ({"auth_off_anywhere": "true"}, True)]
 )
 def test_it_listens_everywhere_where_it_may(
-    tmp_path: Path, settings: dict[str, str], is_warned: bool
+    tmp_path: Path, settings: dict[str, Any], is_warned: bool
 ) -> None:
     """With keys, or where it is forced, the service listens on every address; forced, the log has a
     warning."""

@@ -8,7 +8,6 @@ import kubernetes_validate
 import pytest
 
 from app import __version__
-from app.cli.serving import SHUTDOWN_S
 from app.main import create_app
 from app.settings import Settings
 from tests.deploy.files import KUBERNETES, KUSTOMIZATIONS, containers, final, one, pods, rendered
@@ -206,14 +205,15 @@ def test_disk_is_enough(kustomization: str) -> None:
 
 
 def test_time_to_end_is_enough(kustomization: str) -> None:
-    """A pod has time for the pause before it is told to end, for requests under way, and as much
-    again for what is then left to commit."""
+    """A pod that is told to end has time for its drain, which is longer than others take to notice
+    it, for requests under way, and as much again for what is then left to commit."""
     pod = pods(kustomization)["Deployment"]
     (container,) = containers(pod)
-    pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert pod["spec"]["terminationGracePeriodSeconds"] >= pause + 2 * SHUTDOWN_S + 10
+    settings = settings_of(kustomization)
+    drain, rest = settings.drain_seconds, settings.end_seconds
+    assert pod["spec"]["terminationGracePeriodSeconds"] >= drain + 2 * rest + 10
     readiness = container["readinessProbe"]
-    assert pause > readiness["periodSeconds"] * readiness["failureThreshold"]
+    assert drain > readiness["periodSeconds"] * readiness["failureThreshold"]
 
 
 def test_migration_is_a_step_of_its_own(kustomization: str) -> None:

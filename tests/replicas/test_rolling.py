@@ -1,5 +1,6 @@
 """Processes that end while they serve, alone and behind a balancer."""
 
+import csv
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -117,7 +119,15 @@ defaults
     option redispatch
 frontend kerf
     bind 127.0.0.1:{port}
-    default_backend processes
+    default_frontend states
+    bind 127.0.0.1:{states}
+    stats enable
+    stats uri /
+backend processes
+frontend states
+    bind 127.0.0.1:{states}
+    stats enable
+    stats uri /
 backend processes
     balance roundrobin
     option httpchk GET /readyz
@@ -127,26 +137,42 @@ backend processes
 """
 
 
+@dataclass(frozen=True)
+class Balancer:
+    """A balancer over two processes."""
+
+    url: str
+    states_url: str
+
+    def wait_until_both_are_up(self) -> None:
+        """As whoever restarts one process after the other has to."""
+        until = time.monotonic() + 30
+        while self._states() != ["UP", "UP"]:
+            assert time.monotonic() < until, self._states()
+            time.sleep(0.05)
+
+    def _states(self) -> list[str]:
+        try:
+            page = httpx.get(f"{self.states_url}/;csv").text
+        except httpx.TransportError:
+            return []
+        rows = csv.DictReader(page.removeprefix("# ").splitlines())
+        return [row["status"] for row in rows if row["svname"] in ("one", "two")]
+
+
 @contextmanager
-def _balanced(directory: Path, ports: tuple[int, int]) -> Iterator[str]:
-    """A balancer over two ports; its URL."""
+def _balanced(directory: Path, ports: tuple[int, int]) -> Iterator[Balancer]:
+    """haproxy, once it has found both processes ready."""
     program = shutil.which("haproxy", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
     assert program, "no haproxy: install it with scripts/ensure_package.sh haproxy haproxy"
-    port = free_port()
+    port, states = free_port(), free_port()
     path = directory / "haproxy.cfg"
-    path.write_text(HAPROXY.format(port=port, one=ports[0], two=ports[1]))
+    path.write_text(HAPROXY.format(port=port, states=states, one=ports[0], two=ports[1]))
     process = subprocess.Popen([program, "-f", str(path), "-db"], stderr=subprocess.DEVNULL)
+    balancer = Balancer(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{states}")
     try:
-        until = time.monotonic() + 20
-        while True:
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
-            assert time.monotonic() < until
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
+        balancer.wait_until_both_are_up()
+        yield balancer
     finally:
         process.kill()
         process.wait()
@@ -172,7 +198,7 @@ def test_a_rolling_restart_loses_no_request(tmp_path: Path) -> None:
         bad: list[str] = []
 
         def work(i: int) -> None:
-            with httpx.Client(base_url=balancer, timeout=30) as client:
+            with httpx.Client(base_url=balancer.url, timeout=30) as client:
                 while not ended.is_set():
                     try:
                         response = client.post("/split", json=scenario(model_id, store=bool(i % 2)))
@@ -191,7 +217,7 @@ def test_a_rolling_restart_loses_no_request(tmp_path: Path) -> None:
                     server = (one, two)[number % 2]
                     assert server.end() == -signal.SIGTERM
                     server.start()
-                    time.sleep(0.5)  # Until the balancer has seen it twice.
+                    balancer.wait_until_both_are_up()
             finally:
                 ended.set()
             for client in clients:
