@@ -119,11 +119,7 @@ defaults
     option redispatch
 frontend kerf
     bind 127.0.0.1:{port}
-    default_frontend states
-    bind 127.0.0.1:{states}
-    stats enable
-    stats uri /
-backend processes
+    default_backend processes
 frontend states
     bind 127.0.0.1:{states}
     stats enable
