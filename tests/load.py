@@ -44,6 +44,13 @@ class Account:
     unexpected: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def wait_for_more(self, splits: int, within_s: float = 60) -> None:
+        """Return when so many more results have been acknowledged."""
+        wanted, until = len(self.splits) + splits, time.monotonic() + within_s
+        while len(self.splits) < wanted:
+            assert time.monotonic() < until, self.statuses
+            time.sleep(0.02)
+
 
 class Load:
     """Clients that go on until they are ended, each with a random mind of its own."""

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NewType
 
@@ -93,12 +95,13 @@ class Database:
                 _take_migration_lock(connection)
             config.attributes["connection"] = connection
             try:
-                is_newer = self._is_newer(_revision_of(connection))
+                known, revision = _revisions(MIGRATIONS), _revision_of(connection)
                 # What Alembic does is in transactions of its own.
                 connection.rollback()
-                if not is_newer:
+                is_ours = revision == known.newest or revision in known.others
+                if is_ours:
                     command.upgrade(config, "head")
-                return not is_newer
+                return is_ours
             finally:
                 # A connection with settings and a lock of its own does not go back to the others.
                 connection.invalidate()
@@ -111,19 +114,16 @@ class Database:
         with self.reading() as connection:
             connection.execute(text("SELECT 1"))
             revision = _revision_of(connection)
-        if revision != _newest() and not self._is_newer(revision):
+        known = _revisions(MIGRATIONS)
+        if revision in known.others:
             raise NotReadyError(
-                f"the database's schema is at revision {revision}, this version needs {_newest()}; "
-                "run kerf migrate"
+                f"the database's schema is at revision {revision}, this version needs "
+                f"{known.newest}; run kerf migrate"
             )
 
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
-
-    def _is_newer(self, revision: str | None) -> bool:
-        known = {script.revision for script in _scripts().walk_revisions()}
-        return revision is not None and revision not in known
 
     def _postgresql(self) -> Engine:
         url = self.url.set(drivername="postgresql+psycopg")
@@ -202,12 +202,21 @@ def _alembic() -> Config:
     return config
 
 
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_alembic())
+@dataclass(frozen=True, slots=True)
+class _Revisions:
+    """Those that this version knows: the newest, and the ones before it (None: no schema)."""
+
+    newest: str | None
+    others: frozenset[str | None]
 
 
-def _newest() -> str | None:
-    return _scripts().get_current_head()
+@cache
+def _revisions(_directory: Path) -> _Revisions:
+    # Read once, as /readyz asks time and again.
+    scripts = ScriptDirectory.from_config(_alembic())
+    newest = scripts.get_current_head()
+    all_of_them = {script.revision for script in scripts.walk_revisions()}
+    return _Revisions(newest, frozenset((None, *all_of_them)) - {newest})
 
 
 def _revision_of(connection: Connection) -> str | None:

@@ -38,10 +38,8 @@ def test_killed_workers_lose_nothing(tmp_path: Path) -> None:
         killed = 0
         with loading(server.url, clients=4) as account:
             while killed < KILLS:
-                before = len(account.splits)
-                time.sleep(draw.uniform(0.1, 0.8))
-                while len(account.splits) < before + BETWEEN:
-                    time.sleep(draw.uniform(0.0, 0.1))
+                account.wait_for_more(BETWEEN)
+                time.sleep(draw.uniform(0.0, 0.5))
                 workers = _workers(server)
                 if len(workers) == 2:
                     os.kill(draw.choice(workers), signal.SIGKILL)

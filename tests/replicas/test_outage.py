@@ -112,7 +112,7 @@ def test_an_outage_under_load_loses_nothing(tmp_path: Path, postgresql: OwnPostg
         model_id = uploaded(server.client(), DEMO_BYTES)["id"]
         with loading(server.url, clients=4) as account:
             for _ in range(2):
-                time.sleep(1.5)
+                account.wait_for_more(20)
                 postgresql.stop()
                 time.sleep(1.0)
                 since = _returned(postgresql)
