@@ -1,22 +1,25 @@
 """The application: composition only."""
 
 import gc
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from anyio import to_thread
 from fastapi import FastAPI
 
-from app import __version__
+from app import __version__, tracing
 from app.api.access import AccessMiddleware, require_rows
 from app.api.body_limit import BodyLimitMiddleware
 from app.api.docs import install_docs
 from app.api.ending import Ending, EndingMiddleware
 from app.api.load import LoadMiddleware
+from app.api.observing import ObservingMiddleware
 from app.api.openapi import install_openapi
 from app.api.problems import install_problem_handlers
 from app.api.request_id import RequestIdMiddleware
 from app.api.routers import keys, link, models, operations, presets, profiles, splits
+from app.api.routes import Templates
 from app.services import Services
 from app.settings import Settings
 
@@ -28,14 +31,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ending = Ending(settings.drain_seconds)
     services.readiness["process"] = ending.check
     has_keys = settings.auth == "keys"
+    is_traced = tracing.is_configured(settings.otlp_endpoint)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        logging.captureWarnings(True)
+        if is_traced:
+            tracing.start(settings.otlp_endpoint)
         await to_thread.run_sync(services.start)
         ending.watch()
         _spare_the_garbage_collector()
         yield
         await to_thread.run_sync(services.stop)
+        await to_thread.run_sync(tracing.stop)
+        logging.captureWarnings(False)
 
     app = FastAPI(
         title="Kerf",
@@ -44,6 +53,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
+        # What FastAPI would tell of requests by itself: their paths and queries among it.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.services = services
     install_problem_handlers(app)
@@ -57,8 +68,24 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(AccessMiddleware, keys=services.keys if has_keys else None)
     app.add_middleware(LoadMiddleware, most_requests=settings.most_requests)
     app.add_middleware(EndingMiddleware, ending=ending)
+    _observe(app, services, settings, is_traced)
     app.add_middleware(RequestIdMiddleware)
     return app
+
+
+def _observe(app: FastAPI, services: Services, settings: Settings, is_traced: bool) -> None:
+    """Tell of requests: what any middleware inside of these answers, too."""
+    templates = Templates(app.routes)
+    app.add_middleware(
+        ObservingMiddleware,
+        gauges=services.gauges,
+        templates=templates,
+        has_lines=settings.log_requests,
+    )
+    if is_traced:
+        from app.api.traces import TracingMiddleware
+
+        app.add_middleware(TracingMiddleware, templates=templates)
 
 
 def _spare_the_garbage_collector() -> None:

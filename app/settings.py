@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -132,7 +133,22 @@ class Settings(BaseSettings):
         description="Seconds that requests under way have after the end of listening.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Level of the log: debug, info, warning or error."
+        default="info",
+        description="Level of the log: debug, info, warning or error. Of libraries it has warnings "
+        "and errors, whatever the level.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        description="`text`: lines for people; `json`: an object in each line, for programs.",
+    )
+    log_requests: bool = Field(
+        default=False, description="Log every request: route, status, seconds, tenant and key id."
+    )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        description="Where traces are sent to with OTLP over HTTP, such as "
+        "`http://collector:4318`; none are made when unset, unless OpenTelemetry's own variables "
+        "name an endpoint.",
     )
 
     @field_validator("blob_url")
@@ -140,6 +156,15 @@ class Settings(BaseSettings):
     def _is_blob_url(cls, url: str | None) -> str | None:
         if url is not None:
             parse_blob_url(url)
+        return url
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _is_http_url(cls, url: str | None) -> str | None:
+        if url is not None:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("a URL such as http://collector:4318, without /v1/traces")
         return url
 
     @property

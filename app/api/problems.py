@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from app import errors
+from app import errors, metrics
 from app.api.request_id import HEADER as REQUEST_ID
 from app.api.rules import FIELD
 from app.core import errors as core_errors
@@ -54,6 +54,9 @@ STATUS_AND_TITLE: dict[type[KerfError], tuple[int, str, str]] = {
 
 INVALID_REQUEST = (422, "invalid-request", "The request is not valid")
 """Status, type and title where a request is not what its schema says."""
+
+INTERNAL_ERROR = (500, "internal-error", "Internal error")
+"""The same where Kerf itself failed."""
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -211,6 +214,7 @@ def problem(
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
     """A problem as a response."""
+    metrics.PROBLEMS.labels(kind).inc()
     body: dict[str, Any] = {"type": kind, "title": title, "status": status, "detail": detail}
     if field_errors:
         body["errors"] = list(field_errors)
@@ -223,6 +227,9 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(Exception, _unexpected)
+    domain = (kind for _, kind, _ in STATUS_AND_TITLE.values())
+    http = (kind for kind, _ in _HTTP_KINDS.values())
+    metrics.expect_problems((*domain, *http, INVALID_REQUEST[1], INTERNAL_ERROR[1]))
 
 
 def kind_of(error: KerfError) -> tuple[int, str, str]:
@@ -326,9 +333,7 @@ def _unexpected(request: Request, _error: Exception) -> JSONResponse:
     # handler runs outside of the middleware that sets it elsewhere.
     request_id = getattr(request.state, "request_id", "")
     return problem(
-        500,
-        "internal-error",
-        "Internal error",
+        *INTERNAL_ERROR,
         "Kerf failed; report the request id of this answer",
         headers={REQUEST_ID: request_id},
     )

@@ -3,11 +3,13 @@
 import re
 import secrets
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.logs import REQUEST_ID
+
 HEADER = "X-Request-Id"
-_SANE = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_NAME = HEADER.lower().encode()
+_SANE = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestIdMiddleware:
@@ -20,13 +22,20 @@ class RequestIdMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(HEADER, "")
-        request_id = given if _SANE.fullmatch(given) else secrets.token_hex(8)
+        given = b""
+        for name, value in scope["headers"]:
+            if name == _NAME:
+                given = value
+                break
+        request_id = given.decode() if _SANE.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
+        # Stays set to the end of this request's task, where what failed is logged.
+        REQUEST_ID.set(request_id)
+        header = (_NAME, request_id.encode())
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[HEADER] = request_id
+                message["headers"] = [*message.get("headers", ()), header]
             await send(message)
 
         await self._app(scope, receive, send_with_id)

@@ -1,6 +1,7 @@
 """``kerf serve``, ``migrate`` and ``demo``: what runs the service, or a service."""
 
 import ipaddress
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,25 +24,34 @@ def serve(
     workers: Annotated[int, typer.Option(help="Worker processes.", min=1)] = 1,
 ) -> None:
     """Run the service. On SQLite it applies migrations itself."""
+    import logging.config
+
     import uvicorn
 
+    from app.logs import config_of
+    from app.metric_files import shared_by
+
     settings = settings_of_environment()
+    log_config = config_of(settings.log_format, settings.log_level)
+    logging.config.dictConfig(log_config)
     _require_closed(settings, host)
     # The service does that as well; but what stands in its way is better said here.
     with opened_database(settings):
         pass
     try:
-        uvicorn.run(
-            "app.main:create_app",
-            factory=True,
-            host=host,
-            port=port,
-            workers=workers,
-            log_level=settings.log_level,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=settings.end_seconds,
-        )
+        with shared_by(workers, settings.data_dir.resolve()):
+            uvicorn.run(
+                "app.main:create_app",
+                factory=True,
+                host=host,
+                port=port,
+                workers=workers,
+                log_level=settings.log_level,
+                log_config=log_config,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=settings.end_seconds,
+            )
     except SystemExit as ending:
         # It could not start, and has logged why.
         raise typer.Exit(MACHINE if ending.code else DONE) from ending
@@ -59,7 +69,11 @@ def _require_closed(settings: "Settings", host: str) -> None:
             "elsewhere; set KERF_AUTH=keys and make a key (kerf keys create), or, where something "
             "else keeps strangers out, set KERF_AUTH_OFF_ANYWHERE=true",
         )
-    note(f"warning: KERF_AUTH=off, and {host} is reached from elsewhere: all may do everything")
+    warning = f"KERF_AUTH=off, and {host} is reached from elsewhere: all may do everything"
+    if settings.log_format == "json":
+        logging.getLogger(__name__).warning(warning)
+    else:
+        note(f"warning: {warning}")
 
 
 def _is_loopback(host: str) -> bool:
@@ -114,7 +128,7 @@ def settings_of_environment() -> "Settings":
 
 def _wrong(name: str, value: object, message: str) -> str:
     """What is wrong with a setting. A URL is not told, as it may hold a password."""
-    shown = "" if name.endswith("_url") else f" is {value!r}"
+    shown = "" if name.endswith(("_url", "_endpoint")) else f" is {value!r}"
     return f"KERF_{name.upper()}{shown}: {message.removeprefix('Value error, ')}"
 
 

@@ -4,6 +4,7 @@ import threading
 from datetime import timedelta
 
 from app.services.access import KeyService
+from app.services.gauges import Gauges, Limits
 from app.services.halves import HalfService
 from app.services.models import ModelService
 from app.services.posing import Posing
@@ -44,9 +45,17 @@ class Services:
         self.halves = HalfService(
             self.database, self.prepared, self.workers, self.blobs, self.spool
         )
+        self.gauges = Gauges(
+            self.database, self.recorder, self.spool, self.prepared, _limits(settings)
+        )
         self.upkeep = Upkeep(
             self.database,
-            (self.prepared.drop_deleted, self.profiles.drop_deleted, self.keys.drop_revoked),
+            (
+                self.gauges.watch_database,
+                self.prepared.drop_deleted,
+                self.profiles.drop_deleted,
+                self.keys.drop_revoked,
+            ),
             _retention(settings),
         )
         self.readiness = {"database": self.database.ping}
@@ -59,6 +68,7 @@ class Services:
             self.database.migrate()
         self.recorder.start()
         self.upkeep.start()
+        self.gauges.start()
         # Nobody waits for it, and the end of the service least of all.
         threading.Thread(target=self.models.sweep_files, daemon=True).start()
 
@@ -66,6 +76,7 @@ class Services:
         """Commit what waits, close what is open, and end the worker processes."""
         self.upkeep.stop()
         self.recorder.stop()
+        self.gauges.stop()
         self.workers.stop()
         self.database.close()
 
@@ -73,6 +84,12 @@ class Services:
 def _retention(settings: Settings) -> Retention:
     days = settings.keep_splits_days
     return Retention(None if days is None else timedelta(days=days), settings.keep_splits_count)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        settings.queue_rows, settings.queue_uploads, settings.most_requests, settings.cache_bytes
+    )
 
 
 def _worker_limits(settings: Settings) -> WorkerLimits:

@@ -16,6 +16,7 @@ import numpy as np
 from cachetools import LRUCache
 from sqlalchemy.exc import IntegrityError
 
+from app import metrics
 from app.core.blocks import Block, blocks_of
 from app.core.constraints import Constraints, ForcedSides, forced_sides
 from app.core.dag import CostedDag, NodeWork
@@ -244,7 +245,18 @@ class PreparedModels:
         """The model if it is in the cache and the tenant's; never waits for the database."""
         with self._lock:
             model = self._cache.get(model_id)
-        return model if model is not None and model.tenant_id == tenant_id else None
+        if model is None or model.tenant_id != tenant_id:
+            return None
+        metrics.MODEL_CACHE["hit"].inc()
+        return model
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the models that are kept."""
+        return int(self._cache.currsize)
+
+    def __len__(self) -> int:
+        return len(self._cache)
 
     def load(self, tenant_id: str, model_id: str) -> PreparedModel:
         """The model, from the database where need be. Raises ``NotFoundError`` where the tenant has
@@ -294,6 +306,7 @@ class PreparedModels:
             if not model.free.tables.has(family):
                 with suppress(TooManyCutsError):
                     table = model.free.tables.get(family)
+                    metrics.TABLE_ROWS.labels(family).observe(len(table))
                     if model.key == VariantKey():
                         self._keep_table(model, family, table)
                     else:
@@ -328,6 +341,9 @@ class PreparedModels:
             tables = table_store.all_of(connection, model_id) if dag else {}
         if dag is None:
             raise NotFoundError(f"there is no model {model_id!r}", loc=("model_id",))
+        metrics.MODEL_CACHE["miss"].inc()
+        for family, table in tables.items():
+            metrics.TABLE_ROWS.labels(family).observe(len(table))
         model = PreparedModel.of(model_id, dag, tables, tenant_id)
         # Taken before the lock, as it builds the network.
         _ = model.nbytes

@@ -9,6 +9,7 @@ from typing import Any
 
 from anyio import to_thread
 
+from app import metrics, tracing
 from app.core.constraints import Constraints
 from app.core.dag import Mask
 from app.core.scenario import Scenario
@@ -88,10 +89,7 @@ class SplitService:
             model, profiles = posed.model, posed.profiles
             query = replace(query, scenario=posed.scenario)
         started = time.perf_counter()
-        if _is_quick(model, query):
-            solved = solve(model, query.scenario, query.constraints, query.method)
-        else:
-            solved = await to_thread.run_sync(self._solve_cold, model, query)
+        solved = await self._solve(model, query)
         decision = None
         if query.current is not None:
             decision = await to_thread.run_sync(self._decide, model, query, solved)
@@ -123,7 +121,9 @@ class SplitService:
         model = await self.prepared(tenant_id, query.model_id)
         groups = await self._posing.pose_groups(model, query.groups)
         started = time.perf_counter()
-        solved = await to_thread.run_sync(self._solve_batch, model, groups, query)
+        with tracing.span("solve", method="batch", scenarios=query.count):
+            solved = await to_thread.run_sync(self._solve_batch, model, groups, query)
+        metrics.SOLVE_SECONDS["batch"].observe(time.perf_counter() - started)
         if query.requests:
             share_s = (time.perf_counter() - started) / query.count
             places = range(len(solved.answers))
@@ -137,7 +137,8 @@ class SplitService:
         """A tenant's model, from the cache where it is there. Raises ``NotFoundError``."""
         model = self._prepared.cached(tenant_id, model_id)
         if model is None:
-            model = await to_thread.run_sync(self._prepared.load, tenant_id, model_id)
+            with tracing.span("load"):
+                model = await to_thread.run_sync(self._prepared.load, tenant_id, model_id)
         return model
 
     async def get(
@@ -153,6 +154,17 @@ class SplitService:
         page = await to_thread.run_sync(self._page, tenant_id, limit, cursor, model_id)
         items = [_stamped(row["answer"], row["id"], row["created_at"]) for row in page.items]
         return items, page.next_cursor
+
+    async def _solve(self, model: PreparedModel, query: SplitQuery) -> Solved:
+        started = time.perf_counter()
+        with tracing.span("solve") as span:
+            if _is_quick(model, query):
+                solved = solve(model, query.scenario, query.constraints, query.method)
+            else:
+                solved = await to_thread.run_sync(self._solve_cold, model, query)
+            tracing.note(span, method=solved.method)
+        metrics.SOLVE_SECONDS[solved.method].observe(time.perf_counter() - started)
+        return solved
 
     def _solve_cold(self, model: PreparedModel, query: SplitQuery) -> Solved:
         self._build(model, query.scenario, query.constraints, query.method)
@@ -193,7 +205,8 @@ class SplitService:
 
     async def _record(self, rows: Sequence[SplitRow], use: KeyUse | None) -> str | None:
         try:
-            return await self._recorder.record(rows, use)
+            with tracing.span("store", rows=len(rows)):
+                return await self._recorder.record(rows, use)
         except NotFoundError:
             # The model was deleted after it was prepared here.
             self._prepared.discard(rows[0].model_id)

@@ -40,6 +40,11 @@ class Spool:
         self._directory = directory
         self._writers = CapacityLimiter(MOST_WRITERS)
 
+    @property
+    def files_under_way(self) -> int:
+        """How many files arrive, or wait to be read."""
+        return self._files
+
     def clear(self) -> None:
         """Remove what a killed process left. A file that another one has open stays readable."""
         for path in self._directory.glob(f"{PREFIX}*"):

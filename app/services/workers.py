@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Literal, NoReturn
 
 from anyio import CapacityLimiter, to_thread
 
-from app import errors
+from app import errors, metrics
 from app.core.splitting.cut_table import Family
 from app.errors import (
     BusyError,
@@ -206,6 +206,7 @@ class Workers:
                         # It has been killed, or stands still; the next one starts afresh.
                         self._zygote.end()
                         self._zygote = None
+                        metrics.ZYGOTE_RESTARTS.inc()
             except OSError as error:
                 raise NotReadyError(f"no worker could be started: {error.strerror}") from error
         raise NotReadyError("no worker could be started; try again")
@@ -298,12 +299,15 @@ class _Job:
         if header.get("kind") == "refused":
             raise _refusal(header)
         if header.get("kind") == "out-of-memory":
+            metrics.READER_DEATHS["out-of-memory"].inc()
             raise LimitExceededError(
                 f"reading the model takes more than {self._limits.memory_bytes} bytes of memory, "
                 "which is what this service allows (KERF_INGEST_MEMORY_BYTES)"
             )
         what = str(header.get("what", "no answer"))
-        _logger.warning("a model could not be read: %s", what)
+        metrics.READER_DEATHS["failed"].inc()
+        # Its words may quote the model.
+        _logger.warning("a model could not be read: %s", what.partition(": ")[0])
         raise ReaderFailedError(
             f"the model could not be read, for a reason of the service's own ({what}); please "
             "report it"
@@ -317,6 +321,7 @@ class _Job:
             return NotReadyError("the worker processes were stopped; try again")
         if status == str(-signal.SIGXCPU):
             return self._too_slow()
+        metrics.READER_DEATHS["died"].inc()
         name = _signal_name(status)
         return ReaderFailedError(
             f"the process that read the model died ({name}); the file is damaged, or needs more "
@@ -324,6 +329,7 @@ class _Job:
         )
 
     def _too_slow(self) -> LimitExceededError:
+        metrics.READER_DEATHS["too-slow"].inc()
         return LimitExceededError(
             f"reading the model took longer than {self._limits.seconds:g} s, which is what this "
             "service allows (KERF_INGEST_SECONDS)"
@@ -336,7 +342,7 @@ def _tables(job: _Job) -> Iterator[tuple[Family, bytes]]:
         while (answer := job.answer()).header.get("kind") == "table":
             yield Family(str(answer.header.get("family"))), answer.blob
         if answer.header.get("kind") != "done":
-            _logger.warning("a table could not be built: %s", answer.header)
+            _logger.warning("a table could not be built: %s", answer.header.get("kind"))
 
 
 def _end(watch: socket.socket) -> None:

@@ -53,7 +53,13 @@ class Database:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
-            self._engine = create_engine(self.url, json_serializer=dumps, json_deserializer=loads)
+            self._engine = create_engine(
+                self.url,
+                json_serializer=dumps,
+                json_deserializer=loads,
+                # What is stored is not for errors, and so not for the log.
+                hide_parameters=True,
+            )
             event.listen(self._engine, "do_connect", self._make_directory)
             event.listen(self._engine, "connect", _configure_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
@@ -121,6 +127,11 @@ class Database:
                 f"{known.newest}; run kerf migrate"
             )
 
+    def require_answer(self) -> None:
+        """Raise ``NotReadyError`` unless the database answers, whatever schema it has."""
+        with self.reading() as connection:
+            connection.execute(text("SELECT 1"))
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
@@ -131,6 +142,7 @@ class Database:
             url,
             json_serializer=dumps,
             json_deserializer=loads,
+            hide_parameters=True,
             pool_size=CONNECTIONS,
             max_overflow=0,
             pool_timeout=WAIT_S,

@@ -56,6 +56,7 @@ CALLS: dict[str, Scope | None] = {
     "DELETE /keys/{key_id}": "admin",
     "GET /healthz": None,
     "GET /readyz": None,
+    "GET /metrics": None,
 }
 """Every call, and the scope that it needs: none for some."""
 GUARDED = [call for call, scope in CALLS.items() if scope is not None]
@@ -240,7 +241,7 @@ def test_public_calls_need_no_key(place: Place) -> None:
     """Probes and the browser page work without a key; what is nowhere is 401, as is told to whoever
     shows none, and 404 to whoever shows one."""
     with httpx.Client(base_url=place.server.url) as client:
-        for path in ("/healthz", "/readyz", "/docs", "/openapi.json"):
+        for path in ("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"):
             assert client.get(path).status_code == 200
         assert_problem(client.get("/nowhere"), 401, "unauthenticated")
         assert_problem(client.get("/nowhere", headers=bearer(place.owner)), 404, "not-found")

@@ -80,6 +80,7 @@ def test_page_shows_every_route(page: Page) -> None:
     assert sorted(set(paths)) == [
         "/healthz",
         "/link/probe",
+        "/metrics",
         "/models",
         "/models/{model_id}",
         "/models/{model_id}/blocks",

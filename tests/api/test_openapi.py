@@ -113,6 +113,7 @@ def test_document_names_every_route(document: Json, server: Server) -> None:
         "GET /presets",
         "GET /healthz",
         "GET /readyz",
+        "GET /metrics",
     }
 
 
