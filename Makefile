@@ -30,6 +30,7 @@ test: install
 	./scripts/ensure_package.sh chromium chromium chromium-browser google-chrome google-chrome-stable
 	./scripts/ensure_package.sh kubernetes-client kubectl
 	./scripts/ensure_package.sh haproxy haproxy /usr/sbin/haproxy
+	./scripts/ensure_package.sh prometheus promtool
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # Some four minutes, as root where there is no Docker daemon.
