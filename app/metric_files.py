@@ -53,23 +53,25 @@ def shared_by(workers: int, data_dir: Path) -> Iterator[None]:
         return
     data_dir.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(data_dir)
-    directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=data_dir))
-    (directory / _WORKERS).write_text(str(workers))
-    os.environ[VARIABLE] = str(directory)
-    try:
-        with _held(directory / _IN_USE, fcntl.LOCK_SH):
+    new = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=data_dir))
+    (new / _WORKERS).write_text(str(workers))
+    with _held(new / _IN_USE, fcntl.LOCK_SH):
+        # Only now has it a name by which another service may take it for a leftover.
+        directory = new.rename(data_dir / new.name.removeprefix("."))
+        os.environ[VARIABLE] = str(directory)
+        try:
             yield
-    finally:
-        os.environ.pop(VARIABLE)
-        shutil.rmtree(directory, ignore_errors=True)
+        finally:
+            os.environ.pop(VARIABLE)
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def joined() -> Place | None:
-    """This process's place in the directory that the environment names; None if it names none."""
-    named = os.environ.get(VARIABLE)
-    if named is None:
+    """This process's place in the directory that the environment names; None if it names none of
+    Kerf's."""
+    directory = Path(os.environ.get(VARIABLE, os.devnull))
+    if not (directory / _WORKERS).exists():
         return None
-    directory = Path(named)
     in_use = (directory / _IN_USE).open("ab")
     fcntl.flock(in_use, fcntl.LOCK_SH)
     # One enters at a time, so that nobody takes what another is about to take.

@@ -100,11 +100,13 @@ def test_wrong_settings_are_told(tmp_path: Path, command: str) -> None:
         ("KERF_CACHE_BYTES", "much"),
         ("KERF_LOG_LEVEL", "loud"),
         ("KERF_BLOB_URL", "ftp://somewhere"),
+        ("KERF_LOG_FORMAT", "xml"),
+        ("KERF_OTLP_ENDPOINT", "user:password@collector:4318"),
     ):
         done = kerf(*arguments, KERF_DATA_DIR=str(tmp_path), **{name: value})
         assert (done.status, done.stdout) == (faults.BAD_INPUT, "")
         # A URL may hold a password.
-        shown = "" if name.endswith("_URL") else f" is {value!r}"
+        shown = "" if name.endswith(("_URL", "_ENDPOINT")) else f" is {value!r}"
         assert done.stderr.startswith(f"A setting is not right: {name}{shown}: ")
 
 
