@@ -4,6 +4,7 @@ goes into the next, so that what a commit costs is shared by all who wait for it
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,10 @@ from app.store.splits import SplitRow
 
 MOST_ROWS_AT_ONCE = 1000
 """In one transaction; a batch, which is committed whole, may have more."""
+COMPANY_S = 0.005
+"""So long a group waits at most to become as large as groups lately were."""
+FORGOTTEN_PER_GROUP = 0.1
+"""A group of ten is forgotten after ninety of one."""
 _logger = logging.getLogger(__name__)
 
 
@@ -49,6 +54,7 @@ class Recorder:
         self._most_rows = most_rows
         self._entries: deque[_Entry] = deque()
         self._waiting_rows = 0
+        self._usual_entries = 1.0
         self._changed = threading.Condition()
         self._is_open = False
         self._thread: threading.Thread | None = None
@@ -91,8 +97,14 @@ class Recorder:
                 )
             self._entries.append(entry)
             self._waiting_rows += len(rows)
-            self._changed.notify()
+        # Not now: requests that the event loop is about to serve shall be in the same group. Where
+        # there are none, this comes next.
+        loop.call_soon(self._wake)
         return await entry.done
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify()
 
     def _run(self) -> None:
         while group := self._next_group():
@@ -106,6 +118,7 @@ class Recorder:
         with self._changed:
             while self._is_open and not self._entries:
                 self._changed.wait()
+            self._wait_for_company()
             group: list[_Entry] = []
             rows = 0
             while self._entries and (
@@ -113,7 +126,17 @@ class Recorder:
             ):
                 group.append(self._entries.popleft())
                 rows += len(group[-1].rows)
+            self._usual_entries = max(len(group), self._usual_entries - FORGOTTEN_PER_GROUP)
             return group
+
+    def _wait_for_company(self) -> None:
+        """Give a group the time to become as large as groups lately were: clients that wait for
+        their answers come back together. Whoever comes alone waits for nobody."""
+        until = time.monotonic() + COMPANY_S
+        while self._is_open and len(self._entries) < int(self._usual_entries):
+            left_s = until - time.monotonic()
+            if left_s <= 0 or not self._changed.wait(left_s):
+                return
 
     def _commit(self, group: Sequence[_Entry]) -> list[_Outcome]:
         try:

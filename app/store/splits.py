@@ -7,9 +7,11 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Dialect, false, insert, select
+from sqlalchemy.exc import DBAPIError
 
 from app.store.database import ReadConnection, WriteConnection
 from app.store.ids import is_id
+from app.store.json_text import dumps
 from app.store.pages import Page, newest_first, page_of
 from app.store.tables import models, splits
 from app.store.tenants import DEFAULT_TENANT
@@ -30,39 +32,64 @@ class SplitRow:
 
 def add_all(connection: WriteConnection, rows: Sequence[SplitRow]) -> None:
     """Insert results. Raises ``IntegrityError``, and inserts none, where one is of no model."""
+    if connection.dialect.name == "postgresql":
+        _copy_all(connection, rows)
+        return
     insertion = _insertion(connection.dialect)
-    connection.exec_driver_sql(insertion.statement, [insertion.parameters(row) for row in rows])
+    connection.exec_driver_sql(insertion.statement, [insertion.values(row) for row in rows])
 
 
 @dataclass(frozen=True, slots=True)
 class _Insertion:
-    """The statement of an insertion, as the driver takes it; and how each value gets there.
+    """The statement of an insertion, as the driver takes it, and how each value gets there.
 
     SQLAlchemy works all this out anew for each group of rows that is inserted, which takes longer
     than all the rest of storing them.
     """
 
     statement: str
-    is_positional: bool
     processors: Sequence[tuple[str, Callable[[Any], Any] | None]]
 
-    def parameters(self, row: SplitRow) -> Any:
-        """The values of a row, by their places or by their names."""
-        values = {
-            name: getattr(row, name) if process is None else process(getattr(row, name))
+    def values(self, row: SplitRow) -> tuple[Any, ...]:
+        """The values of a row, by their places."""
+        return tuple(
+            getattr(row, name) if process is None else process(getattr(row, name))
             for name, process in self.processors
-        }
-        return tuple(values.values()) if self.is_positional else values
+        )
 
 
 @lru_cache
 def _insertion(dialect: Dialect) -> _Insertion:
     compiled = insert(splits).compile(dialect=dialect)
-    names = compiled.positiontup or [column.name for column in splits.columns]
+    assert compiled.positiontup is not None
     processors = [
-        (name, splits.c[name].type.dialect_impl(dialect).bind_processor(dialect)) for name in names
+        (name, splits.c[name].type.dialect_impl(dialect).bind_processor(dialect))
+        for name in compiled.positiontup
     ]
-    return _Insertion(str(compiled), compiled.positiontup is not None, processors)
+    return _Insertion(str(compiled), processors)
+
+
+_COPY = "COPY splits (id, tenant_id, model_id, created_at, request, answer, on_device) FROM STDIN"
+
+
+def _copy_all(connection: WriteConnection, rows: Sequence[SplitRow]) -> None:
+    """By COPY, which takes half the time of an INSERT per row; SQLAlchemy does not know it, so what
+    the driver raises is told as SQLAlchemy would."""
+    import psycopg
+
+    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+    try:
+        with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
+            for row in rows:
+                request, answer = dumps(row.request), dumps(row.answer)
+                copy.write_row(
+                    (row.id, row.tenant_id, row.model_id, row.created_at, request, answer,
+                     row.on_device)
+                )  # fmt: skip
+    except psycopg.Error as error:
+        raise DBAPIError.instance(
+            _COPY, None, error, psycopg.Error, hide_parameters=True, dialect=connection.dialect
+        ) from error
 
 
 def get(connection: ReadConnection, tenant_id: str, split_id: str) -> SplitRow | None:

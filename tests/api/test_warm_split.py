@@ -79,11 +79,11 @@ async def split(client: httpx.AsyncClient, model_id: str, **changes: Any) -> Non
     assert response.status_code == 200, response.text
 
 
-def test_warm_split_leaves_the_database_alone(tmp_path: Path) -> None:
+def test_warm_split_leaves_the_database_alone(tmp_path: Path, kind: databases.Kind) -> None:
     """The first split in a process reads the model's DAG and its tables, and builds none again;
     every later one with store false takes no connection and sends no statement, for a device slower
     or faster than the server, in both modes, by every method and under constraints; nor does a
-    batch. One that stores sends a single INSERT."""
+    batch. One that stores sends a single INSERT, or COPY."""
     ids = []
 
     async def register(client: httpx.AsyncClient, _services: Services) -> None:
@@ -114,8 +114,11 @@ def test_warm_split_leaves_the_database_alone(tmp_path: Path) -> None:
         with database_use() as storing:
             await split(client, model_id)
         statements = [text for text in storing if text not in ("connection", "BEGIN IMMEDIATE")]
-        assert len(statements) == 1
-        assert statements[0].startswith("INSERT INTO splits")
+        if kind == "postgresql":
+            assert statements == []  # Of a COPY SQLAlchemy is not told.
+        else:
+            assert len(statements) == 1
+            assert statements[0].startswith("INSERT INTO splits")
 
     run(register, settings_in(tmp_path))
     run(work, settings_in(tmp_path))
@@ -353,7 +356,7 @@ def test_broken_database_is_told(tmp_path: Path, kind: databases.Kind) -> None:
             response = await client.get(path)
             assert response.status_code == 503
             assert response.json()["type"] == "not-ready"
-            assert "does not answer" in response.json()["detail"]
+            assert "the database does not" in response.json()["detail"]
             assert response.headers["retry-after"] == "1"
         assert (await client.get("/healthz")).status_code == 200
 

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine, event, func, select
 
 from app.errors import BusyError, KeyReusedError, NotFoundError, NotReadyError
+from app.services import recorder as recorder_module
 from app.services.recorder import Recorder
 from app.store.database import Database
 from app.store.idempotency import KeyUse
@@ -78,6 +79,31 @@ def test_what_waits_goes_together(database: Database, model_id: str) -> None:
         recorder.stop()
     assert stored(database) == 200
     assert commits.count <= 20
+
+
+def test_who_comes_alone_waits_for_nobody(
+    database: Database, model_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One client at a time is never made to wait for others; several that come back together are
+    committed together again and again, though one of them comes first."""
+    monkeypatch.setattr(recorder_module, "COMPANY_S", 60.0)
+    recorder = Recorder(database, 1000)
+
+    async def client(times: int) -> None:
+        for _ in range(times):
+            await recorder.record(rows_of(model_id))
+
+    async def work() -> None:
+        recorder.start()
+        # Would it wait, this would take minutes.
+        await client(5)
+        with _Commits() as commits:
+            await asyncio.gather(*(client(10) for _ in range(8)))
+        assert commits.count <= 20
+
+    asyncio.run(work())
+    recorder.stop()
+    assert stored(database) == 85
 
 
 def test_what_waits_at_the_end_is_committed(database: Database, model_id: str) -> None:
