@@ -7,7 +7,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.rules import PRINTABLE
 
 _ID = "5f0c1d2e3a4b5c6d7e8f901234567890"
-KEY_EXAMPLE = {"name": "orchestrator 1", "scopes": ["split", "read"], "requests_per_s": 1000}
+KEY_REQUEST = {"name": "orchestrator 1", "scopes": ["split", "read"], "requests_per_s": 1000}
+KEY_ANSWER = {
+    "id": _ID,
+    "tenant": "acme",
+    "name": "orchestrator 1",
+    "scopes": ["split", "read"],
+    "requests_per_s": 1000,
+    "most_models": None,
+    "most_bytes": None,
+    "created_at": "2026-01-31T12:00:00.000000+00:00",
+    "revoked_at": None,
+    "key": f"kerf_{_ID}_{'0' * 64}",
+}
 
 
 class KeyIn(BaseModel):
@@ -32,6 +44,7 @@ class KeyIn(BaseModel):
     requests_per_s: float | None = Field(
         default=None,
         gt=0,
+        strict=True,
         le=1e6,
         allow_inf_nan=False,
         description="Requests that it may make per second of one process of the service; no limit "
@@ -41,16 +54,19 @@ class KeyIn(BaseModel):
     most_models: int | None = Field(
         default=None,
         ge=0,
+        strict=True,
         le=2**31 - 1,
-        description="It may upload a model only while its tenant has fewer; no limit if left out.",
+        description="How many models its tenant may have; it uploads none beyond that. No limit if "
+        "left out.",
         examples=[100],
     )
     most_bytes: int | None = Field(
         default=None,
         ge=0,
+        strict=True,
         le=2**63 - 1,
-        description="It may upload a model only if the files of its tenant's models then have no "
-        "more bytes, as uploaded; no limit if left out.",
+        description="How many bytes the files of its tenant's models may have, as uploaded; it "
+        "uploads none beyond that. No limit if left out.",
         examples=[1_000_000_000],
     )
 
@@ -62,9 +78,17 @@ class KeyOut(BaseModel):
     tenant: str = Field(description="Whose models and results it sees.", examples=["acme"])
     name: str = Field(description="Name for people.", examples=["orchestrator 1"])
     scopes: list[str] = Field(description="What it may do.", examples=[["split", "read"]])
-    requests_per_s: float | None = Field(description="Null: no limit.", examples=[1000])
-    most_models: int | None = Field(description="Null: no limit.", examples=[100])
-    most_bytes: int | None = Field(description="Null: no limit.", examples=[1_000_000_000])
+    requests_per_s: float | None = Field(
+        description="Requests that it may make per second of one process; null: no limit.",
+        examples=[1000],
+    )
+    most_models: int | None = Field(
+        description="How many models its tenant may have; null: no limit.", examples=[100]
+    )
+    most_bytes: int | None = Field(
+        description="How many bytes the files of its tenant's models may have; null: no limit.",
+        examples=[1_000_000_000],
+    )
     created_at: str = Field(
         description="When it was made.", examples=["2026-01-31T12:00:00.000000+00:00"]
     )

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from app.api.access import add_security
 from app.api.examples import BATCH_ANSWER, BATCH_REQUEST, MODEL, SPLIT_ANSWER, SPLIT_REQUEST
-from app.api.key_schemas import KEY_EXAMPLE, KeyIn
+from app.api.key_schemas import KEY_ANSWER, KEY_REQUEST, KeyIn
 from app.api.problems import Problem, problem_responses
 from app.api.profile_example import PROFILE_ANSWER, PROFILE_REQUEST
 from app.api.profile_schemas import ProfileIn
@@ -52,7 +52,8 @@ _EXAMPLES = {
     "ModelOut": MODEL,
     "ProfileIn": PROFILE_REQUEST,
     "ProfileOut": PROFILE_ANSWER,
-    "KeyIn": KEY_EXAMPLE,
+    "KeyIn": KEY_REQUEST,
+    "NewKeyOut": KEY_ANSWER,
 }
 """Put in here, because pydantic sorts the keys of examples, and these are made to be read."""
 

@@ -768,6 +768,22 @@ class GraphOut(BaseModel):
     parameters: list[GraphParameterOut] = Field(description="What the model carries.")
 
 
+class NodeLinkOut(BaseModel):
+    """The costed DAG in networkx's node-link form, for `networkx.node_link_graph`."""
+
+    directed: bool = Field(description="Always true.", examples=[True])
+    multigraph: bool = Field(description="Always true.", examples=[True])
+    graph: dict[str, Any] = Field(description="Facts of the whole: none.", examples=[{}])
+    nodes: list[dict[str, Any]] = Field(
+        description="Operators and graph inputs.",
+        examples=[[{"id": "node_conv2d", "op_type": "Conv", "flops": 21676032, "block": 0}]],
+    )
+    edges: list[dict[str, Any]] = Field(
+        description="An edge per tensor and consumer.",
+        examples=[[{"source": "input:pixel_values", "target": "node_conv2d", "key": 0}]],
+    )
+
+
 class ModelPage(BaseModel):
     """A page of models, newest first."""
 

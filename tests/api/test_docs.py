@@ -79,6 +79,8 @@ def test_page_shows_every_route(page: Page) -> None:
     paths = [text.replace("\u200b", "") for text in shown]
     assert sorted(set(paths)) == [
         "/healthz",
+        "/keys",
+        "/keys/{key_id}",
         "/link/probe",
         "/metrics",
         "/models",
@@ -97,7 +99,7 @@ def test_page_shows_every_route(page: Page) -> None:
         "/splits/{split_id}/device.onnx",
         "/splits/{split_id}/server.onnx",
     ]
-    assert page.locator(".opblock-tag").count() == 4
+    assert page.locator(".opblock-tag").count() == 5
     assert all(page.locator(".opblock-summary-description").all_inner_texts())
 
 

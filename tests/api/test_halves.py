@@ -2,7 +2,6 @@
 
 import os
 import socket
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,9 +16,12 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from sqlalchemy import delete, select, update
 
 from app.ingest.stripping import strip_file
 from app.store.blobs import open_blobs
+from app.store.tables import model_graphs, models
+from tests.databases import database_at
 from tests.server import (
     DEMO_BYTES,
     Server,
@@ -376,13 +378,12 @@ def test_models_of_an_older_version(tmp_path: Path) -> None:
         model = uploaded(server.client(), DEMO_BYTES)
         answer = split(server.client(), scenario(model["id"], mode="inference"))
         server.end()
-        with closing(sqlite3.connect(tmp_path / "kerf.db")) as connection:
-            connection.execute("DELETE FROM model_graphs")
-            text = (
-                "json_remove(summary, '$.parameters', '$.graph_sha256', '$.weights_are_left_out')"
-            )
-            connection.execute(f"UPDATE models SET summary = {text}")
-            connection.commit()
+        with closing(database_at(tmp_path)) as database, database.writing() as connection:
+            connection.execute(delete(model_graphs))
+            (summary,) = connection.execute(select(models.c.summary)).scalars()
+            for name in ("parameters", "graph_sha256", "weights_are_left_out"):
+                del summary[name]
+            connection.execute(update(models).values(summary=summary))
         server.start()
         client = server.client()
         old = client.get(f"/models/{model['id']}").json()

@@ -238,6 +238,10 @@ def test_half_a_request_does_no_harm(server: Server, client: httpx.Client) -> No
 
 
 def test_operations_answer(client: httpx.Client) -> None:
-    """/healthz says that the process lives, /readyz that the database is there and current."""
+    """/healthz says that the process lives, /readyz that the database is there and current, and
+    that the process has not been told to end."""
     assert client.get("/healthz").json() == {"status": "ok"}
-    assert client.get("/readyz").json() == {"status": "ok", "checks": {"database": "ok"}}
+    assert client.get("/readyz").json() == {
+        "status": "ok",
+        "checks": {"database": "ok", "process": "ok"},
+    }

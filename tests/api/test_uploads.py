@@ -5,7 +5,6 @@ import resource
 import select
 import signal
 import socket
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +16,10 @@ import httpx
 import pytest
 from onnx import TensorProto, helper
 
+from app.core.splitting.cut_table import Family
+from app.store import cut_tables as table_store
 from tests.api.small_models import wide
+from tests.databases import database_at
 from tests.large_models import write_large_model
 from tests.processes import open_files, resident_bytes, status, watched
 from tests.server import (
@@ -358,10 +360,8 @@ def test_model_is_accepted_without_its_table(tmp_path: Path) -> None:
         model = uploaded(server.client(), wide(20))
         answer = split(server.client(), scenario(model["id"], method="general"))
         assert answer["certificate"]
-        with closing(sqlite3.connect(tmp_path / "kerf.db")) as connection:
-            query = "SELECT family FROM cut_tables WHERE model_id = ?"
-            families = connection.execute(query, [model["id"]]).fetchall()
-        assert ("slower-device",) not in families
+        with closing(database_at(tmp_path)) as database, database.reading() as connection:
+            assert Family.SLOWER_DEVICE not in table_store.all_of(connection, model["id"])
 
 
 def test_killed_zygote_is_replaced(tmp_path: Path) -> None:

@@ -242,4 +242,4 @@ def test_the_network_is_closed_but_for_what_is_needed(kustomization: str) -> Non
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert all(rule["from"] and rule["ports"] for rule in policy["ingress"])
     ports = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
-    assert ports == ({53, 5432} if kustomization == "base" else {53, 5432, 443})
+    assert ports == ({53, 5432} if kustomization == "base" else {53, 5432, 443, 4318})

@@ -21,7 +21,14 @@ from app.api.dependencies import (
 from app.api.examples import DEMO_MODEL_ID
 from app.api.problems import problem_responses
 from app.api.responses import json_response
-from app.api.schemas import BlocksOut, CutTableOut, GraphOut, ModelOut, ModelPage
+from app.api.schemas import (
+    BlocksOut,
+    CutTableOut,
+    GraphOut,
+    ModelOut,
+    ModelPage,
+    NodeLinkOut,
+)
 from app.api.uploads import receive_upload, require_room, upload_body
 from app.core.scenario import Mode
 from app.services.block_facts import blocks_facts
@@ -126,7 +133,7 @@ async def delete_model(
 @router.get(
     "/models/{model_id}/graph",
     summary="Show the costed DAG of a model",
-    response_model=GraphOut,
+    response_model=GraphOut | NodeLinkOut,
     responses={
         200: {
             "content": {
