@@ -342,11 +342,9 @@ def test_unexpected_error_is_a_problem_with_its_request_id(
     run(work, settings_in(tmp_path))
 
 
-def test_broken_database_is_told(tmp_path: Path, kind: databases.Kind) -> None:
-    """Where the file of the database is no database any more, all that needs it is 503 and says so,
-    and the process lives."""
-    if kind == "postgresql":
-        return  # It has no file here; tests/replicas/test_outage.py takes it away.
+def test_broken_database_is_told(tmp_path: Path) -> None:
+    """Where the file of an SQLite database is no database any more, all that needs it is 503 and
+    says so, and the process lives. (PostgreSQL is taken away in tests/replicas/test_outage.py.)"""
 
     async def work(client: httpx.AsyncClient, services: Services) -> None:
         services.database.close()
@@ -360,7 +358,7 @@ def test_broken_database_is_told(tmp_path: Path, kind: databases.Kind) -> None:
             assert response.headers["retry-after"] == "1"
         assert (await client.get("/healthz")).status_code == 200
 
-    run(work, settings_in(tmp_path))
+    run(work, Settings(data_dir=tmp_path))
 
 
 def app_of(client: httpx.AsyncClient) -> Any:
