@@ -156,17 +156,17 @@ READERS = {"graphml": _from_graphml, "node-link": _from_node_link}
 
 
 @pytest.mark.parametrize(
-    ("kind", "media_type"),
+    ("form", "media_type"),
     [("graphml", "application/graphml+xml"), ("node-link", "application/json")],
 )
 def test_networkx_reads_the_graph(
-    client: httpx.Client, demo_model: dict[str, Any], kind: str, media_type: str
+    client: httpx.Client, demo_model: dict[str, Any], form: str, media_type: str
 ) -> None:
     """networkx reads both of its formats back into the same acyclic graph that the JSON states."""
     path = f"/models/{demo_model['id']}/graph"
-    response = client.get(path, params={"format": kind})
+    response = client.get(path, params={"format": form})
     assert response.headers["content-type"].partition(";")[0] == media_type
-    read = READERS[kind](response.text)
+    read = READERS[form](response.text)
     graph = client.get(path).json()
     names = [node["name"] for node in graph["nodes"]]
     assert nx.is_directed_acyclic_graph(read)
@@ -187,14 +187,14 @@ def test_networkx_reads_the_graph(
     }
 
 
-@pytest.mark.parametrize("kind", READERS)
-def test_graph_formats_survive_odd_names(client: httpx.Client, kind: str) -> None:
+@pytest.mark.parametrize("form", READERS)
+def test_graph_formats_survive_odd_names(client: httpx.Client, form: str) -> None:
     """Names that XML cannot hold, or that look like Kerf's own for inputs, neither break a format
     nor merge two vertices."""
     data = chain("input:x", 'a\x01<&>"é', "模型")
     summary = uploaded(client, data)
-    text = client.get(f"/models/{summary['id']}/graph", params={"format": kind}).text
-    read = READERS[kind](text)
+    text = client.get(f"/models/{summary['id']}/graph", params={"format": form}).text
+    read = READERS[form](text)
     assert len(read) == 4
     assert nx.is_directed_acyclic_graph(read)
     assert read.number_of_edges() == 3

@@ -347,9 +347,15 @@ def test_broken_database_is_told(tmp_path: Path) -> None:
     says so, and the process lives. (PostgreSQL is taken away in tests/replicas/test_outage.py.)"""
 
     async def work(client: httpx.AsyncClient, services: Services) -> None:
+        # Put in its place at once: a file that is empty for a moment is a database without tables,
+        # and a connection of that moment would make it one again.
+        broken = tmp_path / "broken"
+        broken.write_bytes(b"not a database " * 1000)
+        broken.replace(tmp_path / "kerf.db")
+        # Pages that wait in a write-ahead log are read before those of the file.
+        for file in tmp_path.glob("kerf.db-*"):
+            file.unlink(missing_ok=True)
         services.database.close()
-        for file in tmp_path.iterdir():
-            file.write_bytes(b"not a database " * 1000)
         for path in ("/models", "/readyz"):
             response = await client.get(path)
             assert response.status_code == 503
