@@ -61,7 +61,7 @@ class ObservingMiddleware:
         route, method = self._templates.of(scope), method_of(scope)
         meters = self._meters.get((route, method, status))
         if meters is None:
-            meters = self._meters[route, method, status] = _meters(route, method, status)
+            meters = self._meters[route, method, status] = meters_of(route, method, status)
         count, observe = meters
         count()
         observe(seconds)
@@ -69,7 +69,7 @@ class ObservingMiddleware:
             _write_line(scope, route, method, status, seconds)
 
 
-def _meters(route: str, method: str, status: int) -> tuple[_Count, _Observe]:
+def meters_of(route: str, method: str, status: int) -> tuple[_Count, _Observe]:
     """What counts and what times such a request; finding them takes longer than either."""
     counter = metrics.REQUESTS.labels(route, method, str(status) if status else "none")
     return counter.inc, metrics.REQUEST_SECONDS.labels(route).observe
