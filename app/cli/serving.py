@@ -5,7 +5,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +28,7 @@ def serve(
 
     import uvicorn
 
+    from app.cli.listening import run_several
     from app.logs import config_of
     from app.metric_files import shared_by
 
@@ -38,20 +39,23 @@ def serve(
     # The service does that as well; but what stands in its way is better said here.
     with opened_database(settings):
         pass
+    application = "app.main:create_app"
+    options: dict[str, Any] = {
+        "factory": True,
+        "host": host,
+        "port": port,
+        "log_level": settings.log_level,
+        "log_config": log_config,
+        "access_log": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": settings.end_seconds,
+    }
     try:
         with shared_by(workers, settings.data_dir.resolve()):
-            uvicorn.run(
-                "app.main:create_app",
-                factory=True,
-                host=host,
-                port=port,
-                workers=workers,
-                log_level=settings.log_level,
-                log_config=log_config,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=settings.end_seconds,
-            )
+            if workers == 1:
+                uvicorn.run(application, **options)
+            else:
+                run_several(uvicorn.Config(application, workers=workers, **options))
     except SystemExit as ending:
         # It could not start, and has logged why.
         raise typer.Exit(MACHINE if ending.code else DONE) from ending

@@ -1,8 +1,11 @@
 """`kerf serve`, `kerf migrate` and `kerf demo`, run as a user runs them."""
 
 import re
+import socket
 import sqlite3
-from contextlib import closing
+import time
+from collections import Counter
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from app.cli import faults
 from app.cli.figures import SECONDS, figure_of
 from app.demo.demo import free_port
 from tests.cli.running import kerf, kerf_process, rows
+from tests.processes import PROC
 from tests.server import Server, serving
 
 LINKS = ("good", "normal", "poor")
@@ -196,11 +200,42 @@ def test_it_listens_everywhere_where_it_may(
         assert running.client().get("/models").status_code == (200 if is_warned else 401)
 
 
-def test_serve_listens_where_it_is_told(tmp_path: Path) -> None:
-    """`kerf serve` answers on its port, and a second one on the same port fails at once."""
-    with serving(tmp_path) as running:
-        port = running.url.rpartition(":")[2]
-        done = kerf_process("serve", "--port", port, KERF_DATA_DIR=str(tmp_path / "other"))
+@pytest.mark.parametrize(("first", "second"), [(1, 1), (1, 2), (2, 1), (2, 2)])
+def test_serve_listens_where_it_is_told(tmp_path: Path, first: int, second: int) -> None:
+    """`kerf serve` answers on its port, and a second one on the same port fails at once, however
+    many processes either has."""
+    with serving(tmp_path, arguments=("--workers", str(first))) as running:
+        arguments = ("--port", running.port, "--workers", second)
+        done = kerf_process("serve", *arguments, KERF_DATA_DIR=str(tmp_path / "other"))
         assert done.status == faults.MACHINE
-        assert "address already in use" in done.stderr
+        assert "address already in use" in done.stderr.lower()
         assert running.client().get("/healthz").status_code == 200
+
+
+def test_processes_share_the_connections(tmp_path: Path) -> None:
+    """Connections that are opened at once and kept are dealt out: neither of two processes has less
+    than a fifth of a hundred."""
+    with serving(tmp_path, arguments=("--workers", "2")) as running, ExitStack() as stack:
+        while listening_sockets(running.port) < 2:
+            time.sleep(0.05)
+        before = Counter({pid: sockets(pid) for pid in running.processes()})
+        for _ in range(100):
+            stack.enter_context(socket.create_connection(("127.0.0.1", running.port)))
+        while ((after := Counter({pid: sockets(pid) for pid in before})) - before).total() < 100:
+            time.sleep(0.05)
+        shares = [count for count in (after - before).values() if count > 2]
+        assert len(shares) == 2
+        assert min(shares) >= 20
+
+
+def listening_sockets(port: int) -> int:
+    """How many sockets of this machine listen on a port."""
+    lines = (PROC / "net" / "tcp").read_text().splitlines()[1:]
+    places = [(fields[1].rpartition(":")[2], fields[3]) for fields in map(str.split, lines)]
+    return places.count((f"{port:04X}", "0A"))
+
+
+def sockets(pid: int) -> int:
+    """How many sockets a process holds."""
+    links = [entry.readlink() for entry in (PROC / str(pid) / "fd").iterdir()]
+    return sum(str(link).startswith("socket:") for link in links)
