@@ -6,6 +6,8 @@ of HTTP, and all else is one of a list here. Nothing names a model, a tenant or 
 Where a service has several processes (``app.metric_files``), each tells the metrics of all.
 """
 
+import struct
+import time
 from collections.abc import Iterable
 
 from prometheus_client import (
@@ -34,6 +36,8 @@ OTHER = "other"
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 """Of requests that are counted by their method; the others are ``OTHER``."""
 SOLVERS = ("table", "blockwise", "general", "integer-programme", "batch")
+_MAKING_FILES_S = 1.0
+"""Longer than a process that starts takes to make its files."""
 READER_ENDS = ("died", "too-slow", "out-of-memory", "failed")
 
 # Moments of creation would double the number of series, and no query of Kerf's needs them.
@@ -167,4 +171,12 @@ def leave() -> None:
 
 def exposition() -> bytes:
     """All metrics in Prometheus' text format. Reads files where processes share them."""
-    return generate_latest(_told)
+    deadline_s = time.monotonic() + _MAKING_FILES_S
+    while True:
+        try:
+            return generate_latest(_told)
+        except (struct.error, RuntimeError):
+            # A process that starts has made a file, and has not written its head yet.
+            if time.monotonic() > deadline_s:
+                raise
+        time.sleep(0.001)

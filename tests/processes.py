@@ -58,6 +58,13 @@ def open_files(pid: int) -> int:
     return len(list((PROC / str(pid) / "fd").iterdir()))
 
 
+def listening_sockets(port: int) -> int:
+    """How many sockets of this machine listen on a port."""
+    lines = (PROC / "net" / "tcp").read_text().splitlines()[1:]
+    places = [(fields[1].rpartition(":")[2], fields[3]) for fields in map(str.split, lines)]
+    return places.count((f"{port:04X}", "0A"))
+
+
 @dataclass
 class Peak:
     """The most that a tree of processes took at any moment looked at."""

@@ -18,6 +18,20 @@ print(place.number, place.is_restart, flush=True)
 sys.stdin.readline()
 """
 
+MEET = """
+import os, threading, time
+from pathlib import Path
+from app import metrics
+metrics.enter()
+new = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]) / "gauge_livesum_1.db"
+new.touch()
+def write():
+    time.sleep(0.1)
+    new.write_bytes(bytes(1 << 16))
+threading.Thread(target=write).start()
+print(metrics.exposition().decode())
+"""
+
 
 @contextmanager
 def process() -> Iterator[tuple[int, bool, "subprocess.Popen[str]"]]:
@@ -69,6 +83,16 @@ def test_leftovers_go_and_what_is_in_use_stays(tmp_path: Path) -> None:
         os.environ[VARIABLE] = str(living)
         with process():
             assert living.exists()
+
+
+def test_a_process_that_starts_is_waited_for(tmp_path: Path) -> None:
+    """While another process has made a file and written nothing yet, the metrics are told all the
+    same, a moment later."""
+    with shared_by(2, tmp_path):
+        done = subprocess.run(
+            [sys.executable, "-c", MEET], capture_output=True, text=True, check=True
+        )
+    assert "kerf_workers 1.0" in done.stdout
 
 
 def test_one_process_needs_no_files(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from app.metrics import METHODS, OTHER, UNMATCHED
 from tests import databases
 from tests.databases import OwnPostgresql
 from tests.observing.exposition import Exposition, exposition, scattered, settled
-from tests.processes import PROC, tree
+from tests.processes import PROC, listening_sockets, tree
 from tests.server import (
     DEMO_BYTES,
     Server,
@@ -46,6 +46,16 @@ def workers_of(server: Server) -> list[int]:
         for pid in tree(server.pid)
         if all(mark in (PROC / str(pid) / "cmdline").read_bytes() for mark in marks)
     ]
+
+
+def kill_one_of_two(server: Server, pid: int) -> None:
+    """Kill a process of two, and return when its socket is gone, and all connections that it was
+    given and had not accepted."""
+    while listening_sockets(server.port) < 2:
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    while listening_sockets(server.port) > 1:
+        time.sleep(0.01)
 
 
 def ask(url: str, method: str, path: str, count: int, status: int, **options: object) -> None:
@@ -142,7 +152,7 @@ def test_a_killed_worker_takes_no_count_with_it(tmp_path: Path) -> None:
         assert before.total(REQUESTS, **labels) == 30
         assert before["kerf_worker_restarts_total"] == 0
         for number, victim in enumerate(workers_of(server), start=1):
-            os.kill(victim, signal.SIGKILL)
+            kill_one_of_two(server, victim)
             after = settled(url, lambda told, n=number: told["kerf_worker_restarts_total"] == n)  # type: ignore[misc]
             assert after["kerf_worker_restarts_total"] == number
             assert after.total(REQUESTS, **labels) == 30
