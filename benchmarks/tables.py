@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.core.dag import NO_PRODUCER, CostedDag, Node, Parameter, Tensor
+from app.core.errors import TooManyCutsError
 from app.core.scenario import Link, Mode, Scenario, prices_of
 from app.core.splitting.cut_table import Family, build_table
 from app.core.splitting.pricing import pricing_of
@@ -34,7 +35,11 @@ def run(console: Console) -> None:
         dag = ingested(fixture.name).dag
         cells = [f"{once_s(ready) * 1e3:.0f} ms"]
         for family in Family:
-            rows = len(build_table(dag, family))
+            try:
+                rows = len(build_table(dag, family))
+            except TooManyCutsError:
+                cells.append("out of reach")
+                continue
             seconds = once_s(lambda dag=dag, family=family: build_table(dag, family), 2)  # type: ignore[misc]
             cells.append(f"{rows} ({seconds * 1e3:.0f})")
         table.add_row(fixture.name, str(dag.node_count), *cells)

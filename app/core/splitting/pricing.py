@@ -60,9 +60,10 @@ class Pricing:
         """(k[, s]) The objective's value of each cut; inf where it exceeds the device's memory."""
         # Values that leave floating point are looked for, and need no warning.
         with np.errstate(over="ignore"):
-            values: Costs = quantities @ self.stages[0]
+            # For tables of a few rows the method takes less than half the time of the operator.
+            values: Costs = quantities.dot(self.stages[0])
             for stage in self.stages[1:]:
-                np.maximum(values, quantities @ stage, out=values)
+                np.maximum(values, quantities.dot(stage), out=values)
         if self.memory_bytes is not None:
             values[self.memory_needed(quantities) > self.memory_bytes] = np.inf
         return values

@@ -1,5 +1,6 @@
 """Which table serves a scenario, its best row, and the ranges in which that row stays best."""
 
+import math
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -149,7 +150,7 @@ def best_row(tables: CutTables, scenario: Scenario, pricing: Pricing) -> BestRow
     values = pricing.values(table.quantities)
     row = least_row(values, table.quantities, scenario.mode)
     value = float(values[row])
-    if not np.isfinite(value):
+    if not math.isfinite(value):
         raise no_value(pricing, table.quantities)
     return BestRow(table, row, table.quantities[row], value)
 
