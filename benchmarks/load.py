@@ -55,16 +55,16 @@ def service(kind: databases.Kind = "sqlite", workers: int = 1, **settings: Any) 
         yield server
 
 
-def shot(server: Server, store: bool) -> Shot:
+def shot(server: Server, store: bool, connections: int = CONNECTIONS) -> Shot:
     """Some seconds of ``POST /split`` for the demo model, warm in every worker."""
     model_id = uploaded(server.client(), DEMO_BYTES)["id"]
     body = json.dumps({"model_id": model_id, **scenario(), "store": store})
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(_SCRIPT.format(body=body))
         script.flush()
-        _wrk(server, script.name, 1)  # Every worker has the model in memory.
+        _wrk(server, script.name, connections, 1)  # Every worker has the model in memory.
         began_s, children_s = _cpu_s(server), _children_s()
-        output = _wrk(server, script.name, SECONDS)
+        output = _wrk(server, script.name, connections, SECONDS)
         service_s, wrk_s = _cpu_s(server) - began_s, _children_s() - children_s
     if "Non-2xx" in output:
         raise RuntimeError(output)
@@ -82,8 +82,8 @@ def median_of(shots: Sequence[Shot]) -> Shot:
     )
 
 
-def _wrk(server: Server, script: str, seconds: int) -> str:
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", script]
+def _wrk(server: Server, script: str, connections: int, seconds: int) -> str:
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", script]
     done = subprocess.run(
         [*command, f"{server.url}/split"], capture_output=True, text=True, check=True
     )

@@ -1,4 +1,4 @@
-"""What storing costs, and what a second worker brings: ``POST /split`` at 16 connections.
+"""What storing costs, and what a second worker brings: ``POST /split`` at 16 connections for each.
 
 The load comes from wrk, on the same machine: what it takes of the two cores is told, and taken into
 account where two workers are compared with one.
@@ -26,7 +26,9 @@ def run(console: Console) -> None:
         for _ in range(TURNS):
             for (kind, workers), server in services.items():
                 for store in (False, True):
-                    shots.setdefault((kind, workers, store), []).append(shot(server, store))
+                    # As many for each worker: with fewer, commits would be of fewer results.
+                    taken = shot(server, store, CONNECTIONS * workers)
+                    shots.setdefault((kind, workers, store), []).append(taken)
     found = {key: median_of(each) for key, each in shots.items()}
     _print_storing(console, found)
     _print_workers(console, found)
@@ -53,7 +55,10 @@ def _print_storing(console: Console, found: _Found) -> None:
 def _print_workers(console: Console, found: _Found) -> None:
     """``ratio per core``: what two workers would do over what one does if each had a core of its
     own, by the requests that a core of service time answers."""
-    table = Table(title="Two workers over one, on two cores that the load generator shares")
+    table = Table(
+        title=f"Two workers over one, {CONNECTIONS} connections for each, on two cores that the load "
+        "generator shares"
+    )
     for column in (
         *("database", "store", "one, per s", "two, per s", "ratio", "cores: service, wrk (one)"),
         *("cores: service, wrk (two)", "ratio per core"),
