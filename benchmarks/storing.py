@@ -56,8 +56,8 @@ def _print_workers(console: Console, found: _Found) -> None:
     """``ratio per core``: what two workers would do over what one does if each had a core of its
     own, by the requests that a core of service time answers."""
     table = Table(
-        title=f"Two workers over one, {CONNECTIONS} connections for each, on two cores that the load "
-        "generator shares"
+        title=f"Two workers over one, {CONNECTIONS} connections for each, on two cores that the "
+        "load generator shares"
     )
     for column in (
         *("database", "store", "one, per s", "two, per s", "ratio", "cores: service, wrk (one)"),
