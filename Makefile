@@ -3,8 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# Many tests wait for the processes of a service to start: one more than there are cores.
-TEST_PROCESSES := $(shell expr $$(nproc) + 1)
 
 .PHONY: install run demo test lint image bench regret soak lock
 
@@ -33,7 +31,7 @@ test: install
 	./scripts/ensure_package.sh kubernetes-client kubectl
 	./scripts/ensure_package.sh haproxy haproxy /usr/sbin/haproxy
 	./scripts/ensure_package.sh prometheus promtool
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # Some four minutes, as root where there is no Docker daemon.
 image: install
