@@ -1,12 +1,17 @@
-"""A costed DAG in networkx's formats."""
+"""A costed DAG in networkx's formats.
+
+networkx itself is loaded when it is first needed: that takes as long as a tenth of the start of a
+process, and most never need it.
+"""
 
 import re
-from typing import Any
-
-import networkx as nx
+from typing import TYPE_CHECKING, Any
 
 from app.core.blocks import block_of_node, blocks_of
 from app.core.dag import NO_PRODUCER, CostedDag
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 def networkx_graph(dag: CostedDag) -> "nx.MultiDiGraph[str]":
@@ -16,6 +21,8 @@ def networkx_graph(dag: CostedDag) -> "nx.MultiDiGraph[str]":
     it is not known), ``dtype``, ``bytes``, ``uncuttable`` of an edge. A graph input is a vertex
     ``input:NAME`` of type ``Input`` (with more colons where an operator has that name).
     """
+    import networkx as nx
+
     graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
     blocks = block_of_node(dag, blocks_of(dag))
     for i, name in enumerate(dag.node_names):
@@ -36,12 +43,16 @@ def networkx_graph(dag: CostedDag) -> "nx.MultiDiGraph[str]":
 
 def node_link(dag: CostedDag) -> dict[str, Any]:
     """networkx's node-link form, as JSON."""
+    import networkx as nx
+
     data: dict[str, Any] = nx.node_link_data(networkx_graph(dag), edges="edges")
     return data
 
 
 def graphml(dag: CostedDag) -> str:
     """GraphML, as text; characters that XML cannot hold are written as ``\\x..``."""
+    import networkx as nx
+
     graph = networkx_graph(dag)
     spelt = {name: _in_xml(name) for name in graph}
     if any(_NOT_XML.search(name) for name in (*spelt, *dag.tensor_names)):
